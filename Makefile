@@ -1,0 +1,54 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Needs Debian 12 with Python 3.11, make, and the package registries; nothing else.
+
+UV_VERSION := 0.13.9
+UV := .tools/bin/uv
+PY := .venv/bin/python
+PROTO := $(wildcard proto/twinward/wire/v1/*.proto)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check bench clean
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: .venv/.generated ## install what is needed into .tools and .venv
+
+demo: setup ## one hospital, end to end, as a story (ARGS=--exit stops it at the end)
+	@.venv/bin/twinward demo --dir .demo $(ARGS)
+
+test: setup ## the whole suite but the slow part (under 20 min on 2 cores)
+	@$(PY) -m pytest -q -m "not slow" $(ARGS)
+
+test-all: setup ## every test
+	@$(PY) -m pytest -q $(ARGS)
+
+check: setup ## formatting, lint, types, architecture, wire contract
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/buf lint
+	@$(UV) lock --check --quiet
+
+bench: setup ## every quick benchmark, one JSON object each
+	@for name in twin vault ingest; do $(PY) -m bench.$$name --quick --json || exit 1; done
+
+clean: ## stop the demo's node and remove what was built
+	@if [ -f .demo/node/node.toml ] && [ -x .venv/bin/twinward ]; then .venv/bin/twinward --node .demo/node node down || true; fi
+	@rm -rf .demo .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -f twinward/wire/v1/*_pb2*.py twinward/wire/v1/*_pb2*.pyi
+
+$(UV):
+	@infra/hooks/bootstrap $(UV_VERSION)
+
+.venv/.synced: $(UV) pyproject.toml uv.lock
+	@$(UV) sync --frozen --quiet --no-install-project
+	@touch $@
+
+.venv/.generated: .venv/.synced $(PROTO)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(PY) -m grpc_tools.protoc -Iproto --python_out=. --grpc_python_out=. \
+	  --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTO)
+	@$(UV) sync --frozen --quiet
+	@touch $@
