@@ -1,0 +1,108 @@
+"""`twinward virtual generate`: people who do not exist, as the files a hospital would send."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from twinward.errors import BadInput
+
+MOST_PATIENTS, MOST_DAYS = 10_000, 400
+
+
+@click.group(name="virtual")
+def group() -> None:
+    """Virtual patients of our own generator."""
+
+
+def end_of(until: str) -> datetime:
+    """The moment of `until`, to the minute, UTC where no zone is given.
+
+    Raises:
+        BadInput: not an ISO 8601 date or time.
+    """
+    try:
+        found = datetime.fromisoformat(until)
+    except ValueError:
+        raise BadInput("--until must be an ISO 8601 date or time, for example 2026-11-22T12:00:00Z") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).replace(second=0, microsecond=0)
+
+
+def generate(
+    directory: Path,
+    patients: int,
+    days: int,
+    seed: int,
+    until: str,
+    *,
+    body: str = "s2008",
+    clinician: str = "clinician",
+    purposes: tuple[str, ...] = (),
+) -> list[Path]:
+    """Writes `patients` charts that end at `until` into `directory`; the files, in order.
+
+    The same arguments write the same bytes.
+
+    Raises:
+        BadInput: an argument out of range, or a directory that cannot be written.
+    """
+    from services.cli import virtual_fhir as fhir
+    from twinward.physiology import virtual
+
+    if not 0 < patients <= MOST_PATIENTS or not 0 < days <= MOST_DAYS or not 0 <= seed < 2**31:
+        raise BadInput(f"1 to {MOST_PATIENTS} patients, 1 to {MOST_DAYS} days and a seed of at least 0, please")
+    end = end_of(until)
+    first = (end - timedelta(days=days)).astimezone(UTC).replace(hour=0, minute=0)
+    minutes = round((end - first).total_seconds() / 60)
+    written = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for number in range(1, patients + 1):
+            life = virtual.live(-(-minutes // 1440), seed, number, body).until(minutes)
+            chart = fhir.Chart(life, number, seed, int(first.timestamp() * 1000), clinician, purposes)
+            stem = directory / f"patient-{number:04d}"
+            for path, text in (
+                (stem.with_suffix(".json"), json.dumps(fhir.bundle(chart), indent=1) + "\n"),
+                (stem.with_suffix(".csv"), fhir.table(chart)),
+                (stem.with_suffix(".mapping.toml"), fhir.MAPPING),
+            ):
+                path.write_text(text)
+                written.append(path)
+    except OSError as error:
+        raise BadInput("the directory cannot be written; name one of your own", detail=str(error)) from None
+    return written
+
+
+@group.command(name="generate")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--patients", type=int, default=5, show_default=True, help="how many")
+@click.option("--days", type=int, default=14, show_default=True, help="of sensor, doses and meals")
+@click.option("--seed", type=int, default=1, show_default=True, help="the same seed writes the same people")
+@click.option("--until", required=True, help="ISO 8601 moment at which the data end")
+@click.option("--body", type=click.Choice(["s2008", "hovorka"]), default="s2008", show_default=True)
+@click.option("--clinician", default="clinician", show_default=True, help="`sub` of who treats them")
+@click.option("--teaching/--no-teaching", default=False, help="consent also to teaching")
+@click.option("--research/--no-research", default=False, help="consent also to research")
+def generate_command(
+    directory: Path,
+    patients: int,
+    days: int,
+    seed: int,
+    until: str,
+    body: str,
+    clinician: str,
+    teaching: bool,
+    research: bool,
+) -> None:
+    """Write FHIR R4 bundles and sensor tables of virtual patients into DIRECTORY."""
+    chosen = (("teaching", teaching), ("research", research))
+    purposes = tuple(name for name, wanted in chosen if wanted)
+    try:
+        written = generate(directory, patients, days, seed, until, body=body, clinician=clinician, purposes=purposes)
+    except BadInput as error:
+        raise click.ClickException(error.public) from None
+    print(f"{len(written)} files of {patients} virtual patients in {directory}")
+    print(f"next: twinward ingest {directory}")

@@ -1,0 +1,115 @@
+"""Everything a glucose twin knows, as one row of float64 numbers with names.
+
+One flat array makes a snapshot exact by construction: what is written is what is
+loaded. Kernels get views of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+MEMBERS = 60
+HORIZONS = (30, 60, 120)  # minutes: those that are fitted; others are interpolated
+
+# Columns of a member.
+MEMORY = 13  # 3: the stomach's memory, after the 13 states of glucose.py
+NOISE = 16  # 2: sensor noise now and 5 min ago, mg/dL
+GAIN = 18
+OFFSET = 19  # mg/dL
+UNLOGGED = 20  # mg/kg/min into plasma that nobody logged (negative: exercise, unlogged insulin)
+THETA = 21  # 4: logarithms over the population: SI, basal glucose, meal absorption, insulin absorption
+WIDE = 25
+THETAS = 4
+
+# Numbers of the twin as a whole.
+(
+    CURSOR,  # minute since 1970 up to which everything is integrated
+    STATE_MS,
+    FIRST_MS,
+    WEIGHT,  # kg; 0 unknown
+    STARTED,  # 0 until the first reading placed the ensemble
+    READINGS,  # sensor readings seen
+    THINNED,  # of them, too close to the last one to be used
+    FINGERS,  # fingersticks used
+    CARBS_WAITING,  # g on the plate
+    BASAL_RATE,  # U/min, pump
+    BASAL_UNTIL,  # minute
+    BASAL_USUAL,  # U/min, running mean of what is known; 0 before any
+    BASAL_MINUTES,  # of known basal
+    NO_INSULIN,  # minutes without any, known from the log
+    LAST_INSULIN,  # minute of the last logged insulin; -1 never
+    LAST_CARBS,
+    INSULIN_A,  # U, the two pools of the regression's insulin curve
+    INSULIN_B,
+    CARBS_A,  # g
+    CARBS_B,
+    LAST_T,  # minute (with fraction) and value of the last used reading
+    LAST_G,
+    RING_N,
+    PENDING_N,
+    DAY,  # day of the last refit
+    OWN,  # 1: the regression is the person's own
+    LEARNED,  # outcomes that went into it (at the shortest horizon)
+    DOSES,  # logged insulin entries
+    MEALS,
+    SURPRISE,  # running mean square of the filter's standardised innovations
+) = range(30)
+SCALARS = 30
+
+SLOTS = 24  # insulin still being delivered: U/min, from minute, to minute, 1 if long-acting
+RING = 40  # used readings: minute, mg/dL
+PENDING = 32  # issued forecasts that wait for their outcome
+FEATURES = 21
+CONTEXTS = 16
+OWN_FEATURES = 2  # of them, the last: those that differ by horizon
+SHARED = FEATURES - OWN_FEATURES
+ANSWER = OWN_FEATURES + 5  # own features; middle, low, high (mg/dL), context, 1 while waiting
+ISSUE = 3 + SHARED + 3 * ANSWER  # minute, 1 if no lag was guessed, value; features; answers
+
+
+@dataclass(slots=True)
+class Parts:
+    """Views of the flat array; the shapes are the format of a snapshot."""
+
+    scalars: Array  # (SCALARS,)
+    members: Array  # (MEMBERS, WIDE)
+    slots: Array  # (SLOTS, 4)
+    ring: Array  # (RING, 2)
+    pending: Array  # (PENDING, ISSUE)
+    sums: Array  # (3, FEATURES, FEATURES): lower triangles
+    targets: Array  # (3, FEATURES)
+    beta: Array  # (3, FEATURES)
+    widths: Array  # (3, CONTEXTS, 3): mg/dL below, above; outcomes seen
+    steering: Array  # (3, 4)
+
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "scalars": (SCALARS,),
+    "members": (MEMBERS, WIDE),
+    "slots": (SLOTS, 4),
+    "ring": (RING, 2),
+    "pending": (PENDING, ISSUE),
+    "sums": (3, FEATURES, FEATURES),
+    "targets": (3, FEATURES),
+    "beta": (3, FEATURES),
+    "widths": (3, CONTEXTS, 3),
+    "steering": (3, 4),
+}
+SIZE = sum(int(np.prod(shape)) for shape in SHAPES.values())
+
+
+def views(flat: Array) -> Parts:
+    """The named parts of `flat` (SIZE,), sharing its memory."""
+    found: dict[str, Array] = {}
+    at = 0
+    for field in fields(Parts):
+        shape = SHAPES[field.name]
+        size = int(np.prod(shape))
+        found[field.name] = flat[at : at + size].reshape(shape)
+        at += size
+    return Parts(**found)
