@@ -136,7 +136,7 @@ create table vault.block (
   bucket integer not null,           -- yyyymmdd, dd = 00 for a month, 0 for 0000-00
   seq integer not null,
   n integer not null,                -- padded to a power of two
-  blob bytea not null,
+  blob bytea storage external not null,   -- ciphertext: compressing it only costs time
   primary key (handle, tag, version, bucket, seq)
 ) partition by hash (handle);
 do $$
@@ -305,6 +305,7 @@ grant select, update on vault.intake_consent to auth;
 grant select on vault.manifest, vault.tail, vault.compaction_run to auth;
 grant select, update (folded) on ingest.receipt_batch to auth;
 grant select, insert, update on twin.pending to auth;
+grant select (id, key_id, state) on ingest.intake to auth;
 grant select on twin.position to auth;
 grant select, insert, update on ledger.entry, ledger.body, ledger.term, ledger.head to auth;
 grant delete on ledger.body, ledger.term to auth;
@@ -332,7 +333,7 @@ grant insert, select on vault.compaction_run to compactor;
 grant select on vault.tail, vault.block, vault.manifest, vault.manifest_group, vault.manifest_head,
   vault.patient_state, vault.instance, vault.lease to twin_worker;
 grant select on ingest.receipt_batch to twin_worker;
-grant select, delete on twin.pending to twin_worker;
+grant select, update (seq), delete on twin.pending to twin_worker;  -- update: for `for update skip locked`
 grant select, insert, update on twin.position to twin_worker;
 grant select, insert, delete on twin.snapshot to twin_worker;
 
@@ -347,6 +348,16 @@ language sql stable security definer set search_path = pg_catalog, vault as $$
 $$;
 revoke all on function vault.tail_backlog(integer) from public;
 grant execute on function vault.tail_backlog(integer) to compactor, twin;
+
+-- Which rows a patient's tail must have, without what is in them: whoever reads a part
+-- of it can tell "not leased to me" from "missing" and check the chain over all.
+create function vault.tail_index(handles uuid[])
+returns table (handle uuid, seq bigint, tag bytea, receipt bigint, place integer)
+language sql stable security definer set search_path = pg_catalog, vault as $$
+  select t.handle, t.seq, t.tag, t.receipt, t.place from vault.tail t where t.handle = any (handles)
+$$;
+revoke all on function vault.tail_index(uuid[]) from public;
+grant execute on function vault.tail_index(uuid[]) to compactor, twin, twin_worker;
 
 -- Row-level security -------------------------------------------------------------
 
