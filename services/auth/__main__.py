@@ -22,7 +22,7 @@ import psycopg
 
 from services.auth import keyring
 from services.auth.admit import Admit
-from services.auth.api import AuthDoor, EnrolmentDoor
+from services.auth.api import AuthDoor, EnrolmentDoor, served_auth, served_enrolment
 from services.auth.audit import Audit
 from services.auth.caps import Caps
 from services.auth.compaction import Compaction
@@ -55,7 +55,6 @@ from twinward.ledger.note import Signer
 from twinward.link.enrolment import EnrolmentAuthority
 from twinward.link.server import serve
 from twinward.link.tokens import TokenVerifier
-from twinward.wire.v1 import auth_pb2, auth_pb2_grpc
 
 GRACE_S = 5.0
 # Every statement of a decision looks rows up by index; planning it anew would cost more than running it.
@@ -95,12 +94,10 @@ def run(chosen: AuthSettings, stop: threading.Event) -> None:
         )
         refusals = Refusals(sequencer, clock)
         verifier = TokenVerifier.of(chosen, clock)
-        auth = (auth_pb2_grpc.add_AuthServicer_to_server, door(desk, publisher, chosen),
-                auth_pb2.DESCRIPTOR.services_by_name["Auth"])  # fmt: skip
+        auth = served_auth(door(desk, publisher, chosen))
         authority = EnrolmentAuthority.of(chosen.pki_dir, chosen.secrets_dir, clock, chance)
         enrolment = Enrolment(authority, sequencer, chosen.issuer, clock)
-        enrol = (auth_pb2_grpc.add_EnrolmentServicer_to_server, EnrolmentDoor(enrolment),
-                 auth_pb2.DESCRIPTOR.services_by_name["Enrolment"])  # fmt: skip
+        enrol = served_enrolment(EnrolmentDoor(enrolment))
         main_door = serve([auth], chosen, verifier, workers=chosen.workers, refused_token=refusals.count)
         enrol_door = serve(
             [enrol], chosen, verifier, workers=4, enrolment=True, listen=chosen.enrol_listen,

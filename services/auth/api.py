@@ -24,6 +24,7 @@ from services.auth.upkeep import Upkeep
 from twinward.errors import BadInput
 from twinward.ledger.kinds import word_of
 from twinward.link.caller import caller_of
+from twinward.link.server import Served
 from twinward.record import Handle
 from twinward.vault.manifest import BucketManifest
 from twinward.wire.codec.lease import lease_to_message, node_to_message
@@ -244,3 +245,11 @@ def _provisions(statement: Statement) -> Iterable[pb.ConsentProvision]:
             from_ms=one.from_ms if abs(one.from_ms) < 1 << 61 else 0,
             until_ms=one.until_ms if abs(one.until_ms) < 1 << 61 else 0,
         )
+
+
+def served_auth(door: AuthDoor) -> Served:
+    return (auth_pb2_grpc.add_AuthServicer_to_server, door, pb.DESCRIPTOR.services_by_name["Auth"])
+
+
+def served_enrolment(door: EnrolmentDoor) -> Served:
+    return (auth_pb2_grpc.add_EnrolmentServicer_to_server, door, pb.DESCRIPTOR.services_by_name["Enrolment"])
