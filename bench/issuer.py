@@ -267,13 +267,10 @@ class Issuer:
         rows = self.connection.execute(
             "select tag, version, bucket, blocks, n, commitments from vault.manifest where handle = %s", (handle,)
         ).fetchall()
-        every = [BucketManifest(*row) for row in rows]
-        wanted = {bucket.group for bucket in change.buckets}
         resealed = manifest.reseal(
             self.head(handle),
             self._groups(handle),
-            {group: [one for one in every if one.group == group] for group in wanted},
-            lambda: every,
+            [BucketManifest(*row) for row in rows],
             change.buckets,
             site=self.site,
             handle=handle,
