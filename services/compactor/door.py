@@ -1,0 +1,33 @@
+"""What the compactor needs of auth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from twinward.vault.lease import Lease, NodeKey
+from twinward.wire.codec.compaction import Change, Months, Unit, Use
+
+
+class AuthDoor(Protocol):
+    """Over the wire: twinward.wire.codec.compaction.CompactionCalls. All raise Unavailable."""
+
+    def grant(self, units: Sequence[Unit]) -> Sequence[Lease]:
+        """Leases of 60 s with tail keys, for the units that may be compacted now; at most 200 units."""
+        ...
+
+    def extend(self, wanted: Sequence[Months]) -> Mapping[bytes, Sequence[NodeKey]]:
+        """Lease -> block keys of its months, for every key version that its tail has."""
+        ...
+
+    def seal(self, changes: Sequence[Change]) -> None:
+        """Signs the next manifest heads, before they are true; a patient at most once a call.
+
+        Raises:
+            Incomplete, Tampered: what is stored is not what the last head says.
+        """
+        ...
+
+    def report(self, uses: Sequence[Use]) -> None: ...
+
+    def give_back(self, lease_ids: Sequence[bytes]) -> None: ...
