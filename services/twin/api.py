@@ -1,0 +1,268 @@
+"""The two doors of the twin programs, and the calls they make of auth and of each other."""
+
+# ruff: noqa: N802 - the methods are named as in the contract
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import grpc
+
+from services.twin.glucose_answers import ParameterEstimate, Point, Reading
+from services.twin.keeper import Place
+from services.twin.leases import Refused, UpkeepAnswer
+from services.twin.questions import (
+    BANNER,
+    HORIZONS,
+    SENSOR_NOISE_90,
+    Asked,
+    Listed,
+    Named,
+    Opened,
+    Questions,
+    Summary,
+    Whom,
+    check_minutes,
+)
+from services.twin.worker import Worker
+from twinward.errors import BadInput
+from twinward.link.caller import caller_of
+from twinward.link.client import with_person
+from twinward.link.server import Served
+from twinward.record import Handle
+from twinward.vault.lease import Lease
+from twinward.wire.codec.lease import lease_from_message
+from twinward.wire.v1 import auth_pb2, auth_pb2_grpc, record_pb2, twin_pb2, twin_pb2_grpc
+
+PAGE_MOST = 50
+LONGEST_IDENTIFIER = 200  # characters
+
+
+class TwinDoor(twin_pb2_grpc.TwinServicer):
+    """What people ask."""
+
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+
+    def ListTwins(
+        self, request: twin_pb2.ListTwinsRequest, context: grpc.ServicerContext
+    ) -> twin_pb2.ListTwinsResponse:
+        named = _named(request.identifier) if request.HasField("identifier") else None
+        size = min(request.page_size or PAGE_MOST, PAGE_MOST)
+        found, more = self._questions.list(caller_of(context).token, named, size, request.page_token)
+        return twin_pb2.ListTwinsResponse(twins=[_summary(one) for one in found], next_page_token=more, banner=BANNER)
+
+    def ShowTwin(self, request: twin_pb2.ShowTwinRequest, context: grpc.ServicerContext) -> twin_pb2.ShowTwinResponse:
+        opened = self._questions.open(_asked(context, request.patient, "show"))
+        twin = opened.living.twin
+        recent = [_reading(one, opened) for one in twin.recent()]
+        return twin_pb2.ShowTwinResponse(
+            handle=opened.handle.bytes,
+            glucose=recent[-1],
+            model_version=twin.MODEL_VERSION,
+            first_record_ms=twin.first_ms,
+            readings=twin.readings,
+            recent=recent,
+            parameters=[_parameter(one, opened) for one in twin.parameters()],
+            coefficients=twin.coefficients,
+            leaf=opened.leaf,
+            banner=BANNER,
+        )
+
+    def Forecast(self, request: twin_pb2.ForecastRequest, context: grpc.ServicerContext) -> twin_pb2.ForecastResponse:
+        minutes = check_minutes(tuple(request.minutes_ahead) or HORIZONS)
+        asked = _asked(context, request.patient, "forecast")
+        opened = self._questions.open(asked, as_of_ms=request.as_of_ms)
+        answer = opened.living.twin.forecast(minutes, opened.now_ms)
+        return twin_pb2.ForecastResponse(
+            handle=opened.handle.bytes,
+            last_reading=_reading(answer.last_reading, opened) if answer.last_reading else None,
+            points=[_point(one, opened) for one in answer.points],
+            model_version=answer.model_version,
+            seq=opened.living.seq,
+            leaf=opened.leaf,
+            banner=BANNER,
+            notes=answer.notes,
+        )
+
+    def Explain(self, request: twin_pb2.ExplainRequest, context: grpc.ServicerContext) -> twin_pb2.ExplainResponse:
+        (minutes,) = check_minutes((request.minutes_ahead or HORIZONS[0],))
+        opened = self._questions.open(_asked(context, request.patient, "explain"))
+        answer = opened.living.twin.explain(minutes, opened.now_ms)
+        contributions = [
+            twin_pb2.Contribution(name=one.name, meaning=one.meaning, value=one.value) for one in answer.contributions
+        ]
+        return twin_pb2.ExplainResponse(
+            point=_point(answer.point, opened) if answer.point else None,
+            contributions=contributions,
+            inputs=[*answer.inputs, *answer.notes],
+            parameters=[_parameter(one, opened) for one in answer.parameters],
+            model_version=answer.model_version,
+            leaf=opened.leaf,
+            banner=BANNER,
+        )
+
+
+class WorkerDoor(twin_pb2_grpc.TwinWorkerServicer):
+    """What the door above asks of the worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def Freshen(self, request: twin_pb2.FreshenRequest, context: grpc.ServicerContext) -> twin_pb2.FreshenResponse:
+        place = self._worker.freshen(_handle(request.handle))
+        return twin_pb2.FreshenResponse(seq=place.seq, has_twin=place.has_twin, reason=place.reason, month=place.month)
+
+
+def _asked(context: grpc.ServicerContext, ref: record_pb2.PatientRef, act: str) -> Asked:
+    return Asked(caller_of(context).token, _whom(ref), act)
+
+
+def _whom(ref: record_pb2.PatientRef) -> Whom:
+    which = ref.WhichOneof("ref")
+    if which == "handle":
+        return _handle(ref.handle)
+    if which == "identifier":
+        return _named(ref.identifier)
+    raise BadInput("say which patient: a handle, or a medical record number with its system")
+
+
+def _named(identifier: record_pb2.Identifier) -> Named:
+    if not identifier.system or not identifier.value:
+        raise BadInput("a medical record number needs its system and its value")
+    if len(identifier.system) > LONGEST_IDENTIFIER or len(identifier.value) > LONGEST_IDENTIFIER:
+        raise BadInput(f"a medical record number has at most {LONGEST_IDENTIFIER} characters")
+    return Named(identifier.system, identifier.value)
+
+
+def _handle(raw: bytes) -> UUID:
+    if len(raw) != 16:
+        raise BadInput("a handle has 16 bytes")
+    return UUID(bytes=bytes(raw))
+
+
+def _reading(one: Reading, opened: Opened) -> record_pb2.Quantity:
+    return record_pb2.Quantity(
+        value=one.value,
+        unit="mg/dL",
+        time_ms=one.time_ms,
+        age_ms=opened.now_ms - one.time_ms,
+        low=max(0.0, one.value - SENSOR_NOISE_90),
+        high=one.value + SENSOR_NOISE_90,
+        coverage=0.9,
+        source=opened.living.source or one.source,
+    )
+
+
+def _point(one: Point, opened: Opened) -> record_pb2.ForecastPoint:
+    glucose = record_pb2.Quantity(
+        value=one.median,
+        unit="mg/dL",
+        time_ms=one.time_ms,
+        age_ms=0,
+        low=one.low,
+        high=one.high,
+        coverage=one.coverage,
+        source=opened.model,
+    )
+    return record_pb2.ForecastPoint(minutes_ahead=one.minutes, glucose=glucose, physiology_share=one.physiology_share)
+
+
+def _parameter(one: ParameterEstimate, opened: Opened) -> twin_pb2.Parameter:
+    quantity = record_pb2.Quantity(
+        value=one.value,
+        unit=one.unit,
+        time_ms=opened.living.through_ms,
+        age_ms=opened.now_ms - opened.living.through_ms,
+        low=one.low,
+        high=one.high,
+        coverage=0.9,
+        source=opened.model,
+    )
+    return twin_pb2.Parameter(name=one.name, meaning=one.meaning, quantity=quantity, prior_ratio=one.prior_ratio)
+
+
+def _summary(one: Summary) -> twin_pb2.TwinSummary:
+    glucose = None
+    if one.opened is not None:
+        recent = one.opened.living.twin.recent()
+        glucose = _reading(recent[-1], one.opened) if recent else None
+    return twin_pb2.TwinSummary(handle=one.handle.bytes, has_twin=one.has_twin, glucose=glucose, note=one.note)
+
+
+class AuthCalls:
+    """auth, as `services.twin.leases.Authority` and `services.twin.questions.Decides`."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub = auth_pb2_grpc.AuthStub(channel)
+
+    def grant_upkeep(self, handles: Sequence[Handle], replay: tuple[int, int] | None = None) -> UpkeepAnswer:
+        request = auth_pb2.GrantUpkeepRequest(handles=[handle.bytes for handle in handles])
+        if replay is not None:
+            first, last = replay
+            request.replay.CopyFrom(record_pb2.Period(first=_month(first), last=_month(last)))
+        answer = self._stub.GrantUpkeep(request)
+        return UpkeepAnswer(
+            [lease_from_message(one) for one in answer.leases],
+            [Refused(UUID(bytes=bytes(one.handle)), one.reason) for one in answer.denials],
+        )
+
+    def grant(self, token: str, whom: Whom, categories: Sequence[int], month: int, act: str) -> Lease:
+        at = _month(month)
+        request = auth_pb2.GrantRequest(
+            patient=_ref(whom), categories=categories, period=record_pb2.Period(first=at, last=at), act=act
+        )
+        return lease_from_message(self._stub.Grant(request, metadata=with_person(token)).lease)
+
+    def list_patients(
+        self, token: str, whom: Named | None, page_size: int, page_token: str
+    ) -> tuple[list[Listed], str]:
+        request = auth_pb2.ListPatientsRequest(
+            identifier=_identifier(whom) if whom else None, page_size=page_size, page_token=page_token
+        )
+        answer = self._stub.ListPatients(request, metadata=with_person(token))
+        listed = [Listed(UUID(bytes=bytes(one.handle)), one.has_twin) for one in answer.patients]
+        return listed, answer.next_page_token
+
+    def report_use(self, uses: Sequence[tuple[bytes, int]]) -> None:
+        if uses:
+            told = [auth_pb2.LeaseUse(lease_id=lease_id, rows=rows) for lease_id, rows in uses]
+            self._stub.ReportUse(auth_pb2.ReportUseRequest(uses=told))
+
+    def return_leases(self, lease_ids: Sequence[bytes]) -> None:
+        if lease_ids:
+            self._stub.ReturnLease(auth_pb2.ReturnLeaseRequest(lease_ids=lease_ids))
+
+
+class WorkerCalls:
+    """The worker, as `services.twin.questions.Freshens`."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub = twin_pb2_grpc.TwinWorkerStub(channel)
+
+    def freshen(self, handle: Handle) -> Place:
+        answer = self._stub.Freshen(twin_pb2.FreshenRequest(handle=handle.bytes))
+        return Place(answer.seq, answer.has_twin, answer.reason, answer.month)
+
+
+def _month(month: int) -> record_pb2.Month:
+    return record_pb2.Month(year=month // 100, month=month % 100)
+
+
+def _identifier(named: Named) -> record_pb2.Identifier:
+    return record_pb2.Identifier(system=named.system, value=named.value)
+
+
+def _ref(whom: Whom) -> record_pb2.PatientRef:
+    if isinstance(whom, Named):
+        return record_pb2.PatientRef(identifier=_identifier(whom))
+    return record_pb2.PatientRef(handle=whom.bytes)
+
+
+def served_twin(door: TwinDoor) -> Served:
+    return (twin_pb2_grpc.add_TwinServicer_to_server, door, twin_pb2.DESCRIPTOR.services_by_name["Twin"])
+
+
+def served_worker(door: WorkerDoor) -> Served:
+    return (twin_pb2_grpc.add_TwinWorkerServicer_to_server, door, twin_pb2.DESCRIPTOR.services_by_name["TwinWorker"])

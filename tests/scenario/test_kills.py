@@ -1,0 +1,155 @@
+"""kill -9 of every program and of PostgreSQL under load, three rounds.
+
+The clients are as a feed must be: each keeps a row until it is acknowledged and sends
+it again under the same key. Afterwards every acknowledged value is in the store
+exactly once, nothing else is, and every key that left auth has its entry.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests import invariants
+from tests.hospital import Hospital
+from tests.scenario.ward import Row, Ward, patiently, until
+from twinward.errors import Busy, TwinwardError, Unauthenticated, Unavailable, Unready
+from twinward.record import CGM_GLUCOSE
+from twinward.wire.v1 import auth_pb2, twin_pb2
+
+ROUNDS = 3
+VICTIMS = ("ingest", "auth", "compactor", "ingest-filer", "twin-worker", "twin", "postgres")
+PIECE = 3  # rows of a message
+PASSING = (Unavailable, Busy, Unauthenticated, Unready)  # what a caller meets while something is down
+
+
+@dataclass
+class Feed:
+    """Sends one patient's rows in order, each message until it is acknowledged."""
+
+    ward: Ward
+    number: int
+    stop: threading.Event
+    acknowledged: dict[int, float] = field(default_factory=dict)  # ms -> mg/dL
+    messages: int = 0
+    again: int = 0
+    broken: list[TwinwardError] = field(default_factory=list)
+
+    def run(self) -> None:
+        stub = self.ward.stub()
+        readings = [row for row in self.ward.rows[self.number] if row.glucose is not None]
+        for at in range(0, len(readings), PIECE):
+            if self.stop.is_set():
+                return
+            if not self._send(stub, readings[at : at + PIECE], f"feed {self.number} {at}"):
+                return
+            time.sleep(0.02)
+
+    def _send(self, stub: object, rows: list[Row], key: str) -> bool:
+        while True:
+            try:
+                self.ward.put(stub, rows, key=key)  # type: ignore[arg-type]
+            except PASSING:
+                self.again += 1
+                time.sleep(0.1)
+                continue
+            except TwinwardError as error:
+                self.broken.append(error)
+                return False
+            self.messages += 1
+            self.acknowledged.update({row.at_ms: row.glucose or 0.0 for row in rows})
+            return True
+
+
+@dataclass
+class Clinician:
+    """Asks for forecasts all the time and keeps the entries that the answers name."""
+
+    ward: Ward
+    stop: threading.Event
+    leaves: list[int] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def run(self) -> None:
+        twins = self.ward.twins()
+        request = twin_pb2.ForecastRequest(patient=self.ward.ref(0), as_of_ms=self.ward.now_ms)
+        while not self.stop.is_set():
+            try:
+                self.leaves.append(twins.Forecast(request).leaf)
+            except TwinwardError as error:
+                self.refused[error.reason] += 1
+            time.sleep(0.1)
+
+
+def test_nothing_acknowledged_is_lost_or_doubled(hospital: Hospital) -> None:
+    ward = Ward(hospital, patients=3, days=6, seed=21)
+    ward.admit()
+    stop = threading.Event()
+    feeds = [Feed(ward, number, stop) for number in range(3)]
+    clinician = Clinician(ward, stop)
+    threads = [threading.Thread(target=one.run) for one in (*feeds, clinician)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(ROUNDS):
+            for victim in VICTIMS:
+                hospital.kill(victim)
+                hospital.wait_healthy(victim)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+    hospital.wait_healthy()
+    assert not [error.public for feed in feeds for error in feed.broken]
+    assert all(feed.messages > 5 for feed in feeds)
+    assert sum(feed.again for feed in feeds) > 0, "nothing was interrupted: the load was not there"
+    until(lambda: patiently(ward.status).intake_waiting == 0, "everything that waited is filed")
+
+    store = invariants.open_store(hospital.directory)
+    for feed in feeds:
+        rows = store.of(ward.handle(feed.number)).every().with_code(CGM_GLUCOSE).measurements()
+        stored = Counter((one.effective_ms, one.value) for one in rows)
+        assert dict(stored) == dict.fromkeys(feed.acknowledged.items(), 1)
+    ward.holds()
+    _every_answer_has_its_entry(ward, clinician)
+    _twins_are_current(ward, feeds)
+    ward.holds()
+
+
+def _every_answer_has_its_entry(ward: Ward, clinician: Clinician) -> None:
+    assert clinician.leaves, clinician.refused
+    asked = auth_pb2.ListEntriesRequest(patient=ward.ref(0), kind="grant", page_size=500)
+    entries = {entry.index for entry in patiently(lambda: ward.auth("auditor").ListEntries(asked)).entries}
+    assert set(clinician.leaves) <= entries
+    assert "INTERNAL" not in clinician.refused
+
+
+def _twins_are_current(ward: Ward, feeds: list[Feed]) -> None:
+    for feed in feeds:
+        last = max(feed.acknowledged)
+
+        def reading(feed: Feed = feed) -> int:
+            answer = patiently(lambda: ward.forecast(feed.number, as_of_ms=ward.now_ms))
+            return int(answer.last_reading.time_ms)
+
+        assert reading() == last
+
+
+@pytest.mark.parametrize("program", ["twin-worker", "compactor"])
+def test_a_clean_stop_and_start_continues(hospital: Hospital, program: str) -> None:
+    """What was waiting when a program ended is done by the next one."""
+    ward = Ward(hospital, patients=1, days=1, seed=31)
+    ward.admit()
+    stub = ward.stub()
+    half = len(ward.rows[0]) // 2
+    ward.put(stub, ward.rows[0][:half])
+    hospital.kill(program)
+    ward.put(stub, ward.rows[0][half:])
+    hospital.wait_healthy(program)
+    last = max(row.at_ms for row in ward.rows[0] if row.glucose is not None)
+    assert patiently(lambda: ward.forecast(0)).last_reading.time_ms == last
+    ward.holds()

@@ -1,0 +1,144 @@
+"""Late, corrected and withdrawn values: the twin is what in-order data would have made of it.
+
+The oracle is not the worker: rows are opened from the store with the node's keys,
+resolved, and fed to a fresh model in the order of their own time.
+"""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+import pytest
+
+from services.twin import living
+from services.twin.eaten import Inputs
+from services.twin.glucose import GlucoseTwin
+from services.twin.living import Living, View
+from services.twin.model_inputs import GLUCOSE, inputs_of, weight_at
+from tests import invariants
+from tests.hospital import Hospital
+from tests.scenario.ward import Ward, until
+from twinward.clock import utc
+from twinward.vault.rows import from_measurements
+from twinward.wire.v1 import ingest_pb2, ingest_pb2_grpc
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(scope="module")
+def ward(hospital: Hospital) -> Ward:
+    made = Ward(hospital, patients=3, days=2, seed=9)
+    made.admit()
+    return made
+
+
+def in_order(ward: Ward, handle: UUID) -> tuple[GlucoseTwin, Inputs]:
+    """What a model becomes that got the rows that are true now, in order, at once."""
+    stored = invariants.open_store(ward.hospital.directory).of(handle).current()
+    inputs, weights = inputs_of(from_measurements(stored))
+    weight = weight_at(weights, int(inputs.effective_ms[0]))
+    assert weight is not None
+    fresh = living.start(handle, View(inputs, weights, 1, 1, 0, {}))
+    assert fresh is not None
+    for _ in fresh.eat(inputs):
+        pass
+    return fresh.twin, inputs
+
+
+def lived(ward: Ward, handle: UUID) -> Living:
+    found = living.load(handle, invariants.twin_state(ward.hospital.directory, handle))
+    assert found is not None
+    return found
+
+
+def same_as_in_order(ward: Ward, number: int) -> Inputs:
+    handle = ward.handle(number)
+    assert ward.forecast(number).points
+    expected, inputs = in_order(ward, handle)
+    found = lived(ward, handle)
+    assert found.twin.readings == expected.readings == int((inputs.rows["code"] == GLUCOSE).sum())
+    assert found.twin.dump() == expected.dump()
+    ward.holds()
+    return inputs
+
+
+def test_rows_that_come_late_and_in_pieces(ward: Ward) -> None:
+    rows, stub = ward.rows[0], ward.stub()
+    third = len(rows) // 3
+    held_back = rows[third : third + 40]
+    early = [row for row in rows if row not in held_back]
+    ward.put(stub, early[: third * 2])
+    assert ward.forecast(0, as_of_ms=ward.now_ms).last_reading.value
+    for at in range(third * 2, len(early), 30):
+        ward.put(stub, early[at : at + 30])
+    same_as_in_order(ward, 0)
+    ward.put(stub, held_back[25:])
+    ward.put(stub, held_back[:25])
+    inputs = same_as_in_order(ward, 0)
+    assert len(inputs) >= len(rows)
+
+
+def test_corrected_values_and_a_restart_between(ward: Ward) -> None:
+    rows, stub = ward.rows[1], ward.stub()
+    ward.put(stub, rows)
+    same_as_in_order(ward, 1)
+    readings = [row for row in rows if row.glucose is not None]
+    chosen = [*readings[20:24], readings[len(readings) // 2], readings[-2]]
+    answer = ward.put(stub, [row.with_glucose("211") for row in chosen])
+    assert answer.counts["stored"] + answer.counts["corrected"] == len(chosen)
+    inputs = same_as_in_order(ward, 1)
+    values = {row["effective_ms"]: row["value"] for row in inputs.rows if row["code"] == GLUCOSE}
+    assert all(values[row.at_ms] == 211.0 for row in chosen)
+    assert len(values) == len(readings)
+    ward.hospital.kill("twin-worker")
+    ward.hospital.wait_healthy("twin-worker")
+    ward.put(stub, [readings[30].with_glucose("99")])
+    same_as_in_order(ward, 1)
+
+
+def test_a_value_entered_in_error_leaves_the_state(ward: Ward) -> None:
+    rows, stub = ward.rows[2], ward.stub()
+    ward.put(stub, rows)
+    at = max(row.at_ms for row in rows) - 3 * HOUR_MS + 60_000
+    same_as_in_order(ward, 2)
+    put_observation(ward, stub, at, "final")
+    with_it = same_as_in_order(ward, 2)
+    assert int((with_it.effective_ms == at).sum()) == 1
+    put_observation(ward, stub, at, "entered-in-error")
+    without = same_as_in_order(ward, 2)
+    assert int((without.effective_ms == at).sum()) == 0
+
+
+def put_observation(ward: Ward, stub: ingest_pb2_grpc.IngestStub, at_ms: int, status: str) -> None:
+    """A sensor value as FHIR Observation of patient 2, in one of its versions."""
+    patient = {"resourceType": "Patient", "id": "p", "identifier": [
+        {"type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]},
+         "system": ward.identifier(2).system, "value": ward.identifier(2).value}]}  # fmt: skip
+    observation = {
+        "resourceType": "Observation", "id": "sensor-1", "status": status,
+        "code": {"coding": [{"system": "http://loinc.org", "code": "99504-3"}]},
+        "subject": {"reference": "Patient/p"}, "effectiveDateTime": utc(at_ms).isoformat(),
+        "valueQuantity": {"value": 277, "unit": "mg/dL", "system": "http://unitsofmeasure.org", "code": "mg/dL"},
+    }  # fmt: skip
+    entries = [
+        {"fullUrl": f"http://x/{one['resourceType']}/{one['id']}", "resource": one} for one in (patient, observation)
+    ]
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": entries}
+    request = ingest_pb2.PutFhirRequest(
+        feed="files", idempotency_key=f"observation {status}", payload=json.dumps(bundle).encode(), deidentified=True
+    )
+    answer = stub.PutFhir(request)
+    assert answer.counts["stored"] + answer.counts["corrected"] >= 1, answer
+
+
+def test_the_state_follows_without_being_asked(ward: Ward) -> None:
+    """The queue alone brings a twin up: no question, no Freshen."""
+    handle = ward.handle(0)
+    last = max(ward.rows[0], key=lambda row: row.at_ms)
+    before = lived(ward, handle).seq
+    stub = ward.stub()
+    readings = [row for row in ward.rows[0] if row.glucose is not None]
+    ward.put(stub, [row.with_glucose("133") for row in readings[-14:]])
+    until(lambda: lived(ward, handle).seq > before, "a snapshot after the correction")
+    assert lived(ward, handle).through_ms == last.at_ms
