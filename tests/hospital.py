@@ -41,6 +41,7 @@ class Hospital:
         self.clock = SystemClock()
         self._sessions: list[Session] = []
         self._killed: set[int] = set()
+        self._supervisor: subprocess.Popen[bytes] | None = None
         init(self.folder / "node", name, "demo", self.clock, SystemChance())
         self._set(further or {})
         self.node = Node.open(self.folder / "node")
@@ -56,7 +57,8 @@ class Hospital:
 
     def up(self) -> None:
         """Starts and waits until every program is healthy."""
-        control.start(self.node)
+        # Leashed: a test run that is killed leaves no hospital behind.
+        self._supervisor = control.start_leashed(self.node)
         for _ in control.progress(self.node, self.clock):
             pass
 
@@ -66,6 +68,8 @@ class Hospital:
             session.close()
         self._sessions.clear()
         control.stop(self.node, self.clock)
+        if self._supervisor is not None:
+            self._supervisor.wait(30)
 
     def session(self, role: str, purpose: str | None = None) -> Session:
         """A demo person of that role, logged in."""

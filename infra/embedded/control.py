@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import psutil
 
@@ -20,6 +20,7 @@ from infra.embedded.supervisor import POSTGRES
 from twinward.clock import Clock, SystemChance
 from twinward.errors import Unavailable, Unready
 
+HERE = Path(__file__).parent
 START_S = 240.0
 STOP_S = 60.0
 POLL_S = 0.1
@@ -63,15 +64,31 @@ class NodeStatus:
 
 def start(node: Node) -> None:
     """Starts the supervisor, detached, and returns at once; `progress` follows it."""
+    detach = [sys.executable, "-I", "-S", str(HERE / "detach.py")]
+    with _log(node) as log:
+        subprocess.run(  # noqa: S603 - our own program, no shell
+            [*detach, *_supervisor(node)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", check=True
+        )
+
+
+def start_leashed(node: Node) -> subprocess.Popen[bytes]:
+    """As `start`, but the node ends with the calling process, and with the thread that called: for tests."""
+    leash = [sys.executable, "-I", "-S", str(HERE / "leash.py"), str(int(signal.SIGTERM)), str(os.getpid()), "-1", "-1"]
+    with _log(node) as log:
+        return subprocess.Popen(  # noqa: S603 - our own program, no shell
+            [*leash, *_supervisor(node)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def _supervisor(node: Node) -> list[str]:
     known = {**node.state(), "phase": "starting"}  # what ran before stays there: the supervisor sweeps it away
     node.write("state.json", {**known, "programs": {n: {**e, "restarts": 0} for n, e in _programs(known).items()}})
-    detach = Path(__file__).with_name("detach.py")
-    with (node.logs / "supervisor.log").open("ab") as log:
-        subprocess.run(  # noqa: S603 - our own program, no shell
-            [sys.executable, "-I", "-S", str(detach), sys.executable, "-m", "infra.embedded.supervisor",
-             str(node.directory)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", check=True,
-        )  # fmt: skip
+    return [sys.executable, "-m", "infra.embedded.supervisor", str(node.directory)]
+
+
+def _log(node: Node) -> BinaryIO:
+    return (node.logs / "supervisor.log").open("ab")
 
 
 def progress(node: Node, clock: Clock, timeout_s: float = START_S) -> Iterator[Mapping[str, object]]:

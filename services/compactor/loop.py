@@ -20,7 +20,6 @@ from twinward.errors import TwinwardError, Unavailable
 
 Connection = psycopg.Connection[TupleRow]
 
-LOCK = 0x7477_636F_6D70  # "twcomp": one compactor at a time
 LONGEST_PAUSE_S = 30.0
 TICK_S = 0.2  # how long a stop may go unnoticed
 
@@ -73,7 +72,7 @@ class Loop:
         connection.execute("listen compact")
         asked, swept = True, float("-inf")  # what waited while nobody was there is filed at once
         while not stop.is_set():
-            if _locked(connection):
+            if compaction.alone():
                 now = self.clock.monotonic()
                 sweep = asked or now - swept >= self.chosen.sweep_s
                 counts = self._run(compaction, 1 if sweep else self.chosen.least_rows)
@@ -110,13 +109,3 @@ class Loop:
             for _ in connection.notifies(timeout=min(left, TICK_S), stop_after=1):
                 return True
         return False
-
-
-def _locked(connection: Connection) -> bool:
-    """Whether this session holds the compactors' lock; taken once, kept until the session ends."""
-    row = connection.execute(
-        """select exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted
-             and classid = %s and objid = %s) or pg_try_advisory_lock(%s)""",
-        (LOCK >> 32, LOCK & 0xFFFFFFFF, LOCK),
-    ).fetchone()
-    return row is not None and bool(row[0])

@@ -41,6 +41,7 @@ from twinward.wire.codec.compaction import Change, Months, Unit, Use
 
 Connection = psycopg.Connection[TupleRow]
 
+LOCK = 0x7477_636F_6D70  # "twcomp"
 MOST_UNITS = 200
 MOST_MONTHS = 2_000  # of one Extend
 MOST_ROWS = 5_000  # of one patient in one run
@@ -94,18 +95,27 @@ class Compaction:
     most_units: int = MOST_UNITS
     most_rows: int = 20_000
     _proof: TailProof = field(init=False)
+    _alone: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._proof = TailProof(self.site, self.authority)
 
+    def alone(self) -> bool:
+        """Whether this session is the one compactor. Two would ask auth to sign heads that exclude each
+        other; the lock ends with the session, so after a kill also its last commit is through."""
+        if not self._alone:
+            row = self.connection.execute("select pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
+            self._alone = row is not None and bool(row[0])
+        return self._alone
+
     def run(self, least_rows: int = 1) -> Counts:
-        """Files what waits, up to the limits of one run. No units: nothing waited.
+        """Files what waits, up to the limits of one run. No units: nothing waited, or another compactor works.
 
         Raises:
             Unavailable: auth or the database does not answer; nothing was changed, or everything was.
         """
         try:
-            units = self._units(least_rows)
+            units = self._units(least_rows) if self.alone() else []
             if not units:
                 return Counts()
             leases = self.door.grant(units)

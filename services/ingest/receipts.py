@@ -42,9 +42,9 @@ class Names:
         """Key of the same thing while it lies in intake or quarantine: sent again, it is not kept twice."""
         return self._mac("twinward/waiting/1", receipt)
 
-    def bad(self, source: str, body: bytes) -> bytes:
-        """Key of an entry that cannot be read, by its bytes."""
-        return self._mac("twinward/bad/1", source, hashlib.sha256(body).digest())
+    def bad(self, source: str, digest: bytes) -> bytes:
+        """Key of an entry that lies in quarantine, by the hash of its bytes (`body_hash`)."""
+        return self._mac("twinward/bad/1", source, digest)
 
     def message(self, feed: str, payload_hash: bytes) -> bytes:
         """What a sender without an idempotency key gets as receipt."""

@@ -83,12 +83,22 @@ class Planner:
         known = {handle for work in works for _, handle in work.taken}
         lineages = {taken.lineage for work in works for taken, _ in work.taken}
         keys = {key for work in works for key in self._keys(work)}
-        return Look(
+        look = Look(
             states=books.states(connection, known) if known else {},
             behind=books.behind(connection, known) if known else set(),
             seen=books.receipts(connection, keys) if keys else {},
             before=books.lineages(connection, lineages) if lineages else {},
         )
+        # Only what came before can turn out to be a version that goes to quarantine.
+        doubtful = {
+            self.names.bad(work.feed, taken.body_hash)
+            for work in works
+            for taken, _ in work.taken
+            if taken.key in look.seen or taken.lineage in look.before
+        }
+        if doubtful:
+            look.seen.update(books.receipts(connection, doubtful))
+        return look
 
     def plan(self, look: Look, piles: Piles, work: Work) -> Answer:
         """Puts the entries of `work` on their piles; what its sender is told."""
@@ -119,7 +129,7 @@ class Planner:
     def _keys(self, work: Work) -> set[bytes]:
         keys = {taken.key for taken, _ in work.taken} | {taken.key for taken, _ in work.late}
         keys |= {self.names.waiting(taken.key) for taken, _ in (*work.taken, *work.late)}
-        return keys | {self.names.bad(work.feed, aside.body) for aside in work.asides if aside.keep}
+        return keys | {self.names.bad(work.feed, body_hash(aside.body)) for aside in work.asides if aside.keep}
 
     def _repeated(self, look: Look, piles: Piles, told: Told, work: Work, taken: Taken) -> bool:
         """Seen before: the same bytes are a duplicate; other bytes under the feed's own version are not."""
@@ -191,13 +201,13 @@ class Planner:
 
     def _quarantine(self, look: Look, piles: Piles, told: Told, work: Work, aside: Aside) -> None:
         pile = piles.of(work.feed)
-        key = self.names.bad(work.feed, aside.body)
+        digest = body_hash(aside.body)
+        key = self.names.bad(work.feed, digest)
         if key in look.seen and not work.filing:
             pile.duplicates += aside.weight
             told.note(aside, DUPLICATE)
             return
         if key not in look.seen:
-            digest = body_hash(aside.body)
             pile.receipts.append(Receipt(key, key, digest, None, None, None))
             look.seen[key] = digest
         index = blind(self.names.key, aside.who.names[0]) if aside.who is not None else None

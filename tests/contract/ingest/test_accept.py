@@ -63,6 +63,9 @@ def test_the_feeds_own_version_with_other_content_is_quarantined(ward: Ward) -> 
     answer = ward.put(observation("o1", "7", 130, meta={"versionId": "1"}))
     assert answer.counts == {"quarantined": 1}
     assert answer.problems[0].reason == "version-reused"
+    again = ward.put(observation("o1", "7", 130, meta={"versionId": "1"}))
+    assert again.counts == {"duplicate": 1}
+    assert len(ward.waiting()) == 1
     assert len(ward.stored().measurements) == 1
 
 
@@ -70,6 +73,7 @@ def test_a_version_about_somebody_else_is_quarantined(ward: Ward) -> None:
     ward.put(patient("7"), patient("8"), observation("o1", "7"))
     answer = ward.put(observation("o1", "8", 130))
     assert [one.reason for one in answer.problems] == ["subject-changed"]
+    assert ward.put(observation("o1", "8", 130)).counts == {"duplicate": 1}
     assert len(ward.stored().measurements) == 1
 
 

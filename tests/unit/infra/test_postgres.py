@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -88,10 +87,11 @@ def test_what_was_committed_survives_kill_9_with_sessions_open(folder: Path) -> 
     for round_ in range(3):
         with server.connect(OWNER) as connection:
             connection.execute("insert into public.kept values (%s)", [round_])
-        pid = server.running()
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        assert server.start() != pid
+        process = server.process
+        assert process is not None
+        process.kill()
+        process.wait(20)
+        assert server.start() != process.pid
         with server.connect(OWNER) as connection:
             found = connection.execute("select array_agg(n order by n) from public.kept").fetchone()
         assert found == (list(range(round_ + 1)),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -100,7 +101,7 @@ class Store:
     def reader(self) -> Reader:
         return Reader(self.twin_worker, site=self.issuer.site, authority=self.issuer.authority_public, clock=self.clock)
 
-    def compaction(self, **limits: int) -> Compaction:
+    def compaction(self, **limits: Any) -> Compaction:
         return Compaction(
             self.compactor,
             self.issuer,
@@ -115,6 +116,10 @@ class Store:
         """Files what other tests left in the tail."""
         while self.compaction().run().tail_rows:
             pass
+
+    def release(self) -> None:
+        """Lets another compactor work."""
+        self.compactor.execute("select pg_advisory_unlock_all()")
 
     def count(self, table: str, handle: Handle) -> int:
         """Rows of the patient, seen by the superuser."""

@@ -42,12 +42,13 @@ class Case:
     def read(self) -> list[float]:
         return sorted(self.store.reader().rows(self.lease).value.tolist())
 
-    def put_back(self, table: str) -> None:
+    def put_back(self, table: str) -> int:
         """Replaces the patient's rows of a table by those of the first generation."""
         self.sql(f"delete from {table} where handle = %s", self.handle)  # noqa: S608
         for row in self.old[table]:
             marks = ", ".join(["%s"] * len(row))
             self.sql(f"insert into {table} values ({marks})", *row)  # noqa: S608
+        return len(self.old[table])
 
 
 def rows_of(store: Store, handle: object) -> dict[str, list[tuple[object, ...]]]:
@@ -194,7 +195,8 @@ def forged(case: Case, *, sign_with_known_batch: bool) -> None:
         (handle, store.issuer.tag(handle, Category.LABS)),
     ).fetchone()
     known = store.owner.execute(
-        "select receipt, received_month, chain from vault.tail join vault.patient_state using (handle) where handle = %s",
+        "select receipt, received_month, chain from vault.tail join vault.patient_state using (handle) "
+        "where handle = %s",
         (handle,),
     ).fetchone()
     assert public is not None
