@@ -86,8 +86,8 @@ def steward(directory: Path) -> Session:
 
 def bundles() -> tuple[str, list[bytes]]:
     """What is sent, and a word for where it comes from."""
-    data = os.environ.get("TWINWARD_DATA")
-    files = sorted((Path(data) / "interop/synthea-r4-smart").glob("*.json.gz")) if data else []
+    data = Path(os.environ.get("TWINWARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    files = sorted((data / "interop/synthea-r4-smart").glob("*.json.gz"))
     if files:
         return "synthea", [gzip.decompress(file.read_bytes()) for file in files]
     return "made", [made_bundle(number) for number in range(50)]

@@ -4,8 +4,8 @@
     python -m bench.skill --write           # also docs/evidence/glucose.csv and glucose.png
 
 Beside the twin, on the same readings and with the same inputs: persistence, ridge on 12
-lags (AR), ridge on 12 lags and the same insulin and carbohydrate pools (ARX). The ridges are
-refitted every day on everything before, as the twin's regression is; their intervals
+lags (AR), ridge on 12 lags and the same insulin and carbohydrate pools (ARX), ARX with the clock
+and the bends that the twin's regression has ("clocked"): all but the body. The ridges are refitted every day on everything before, as the twin's regression is; their intervals
 are split conformal on the middle third. Every number is of forecasts made before their
 outcome was known, on complete lags.
 """
@@ -27,15 +27,18 @@ import numpy as np
 from bench import uom
 from services.twin import glucose_layout as at
 from services.twin.glucose import GlucoseTwin, warm
-from services.twin.glucose_prior import SCALES
+from services.twin.glucose_prior import SCALES, STRENGTHS
 from twinward.record import Measurement
 
 HORIZONS = (30, 60)
 ALPHA = 0.1
+BASELINES = ("persistence", "ar", "arx", "clocked")
 AR, ARX = 13, 17  # leading features of the twin's regression
+CLOCKED = [*range(ARX), *range(at.CLOCK, at.BENDS + 4)]  # ARX with the twin's clock and bends: all but the body
 RIDGE = 40.0
 EVIDENCE = Path("docs/evidence")
 Row = dict[str, Any]
+NAMES = {"persistence": "persistence", "ar": "AR", "arx": "ARX", "clocked": "ARX+clock"}
 BEGIN, END = "<!-- table: python -m bench.skill --write -->", "<!-- end of table -->"
 BANDS = {"below_70": (0.0, 70.0), "70_180": (70.0, 180.0 + 1e-9), "above_180": (180.0 + 1e-9, 1e9)}
 
@@ -46,10 +49,10 @@ class Trace:
 
     t: np.ndarray  # minutes
     g: np.ndarray  # mg/dL
-    x: np.ndarray  # (n, ARX)
+    x: np.ndarray  # (n, SHARED)
     whole: np.ndarray  # no lag was guessed
-    said: np.ndarray  # (n, 3, 3): horizon; median, low, high
-    body: np.ndarray  # (n, 3): the body model alone
+    said: np.ndarray  # (n, 3, 4): horizon; median, low, high, sigma
+    own: np.ndarray  # (n, 3, 2): what the body model alone expects to change, at the horizon and halfway
     seconds: float
 
 
@@ -68,11 +71,11 @@ def follow(rows: list[Measurement], name: str) -> Trace:
         row = twin._parts.pending[(int(used) - 1) % at.PENDING]
         answers = row[3 + at.SHARED :].reshape(3, at.ANSWER)
         kept.append(
-            (flat[at.LAST_T], flat[at.LAST_G], row[3 : 3 + ARX].copy(), row[1] == 1.0, answers[:, 2:5].copy(),
-             answers[:, 0] + flat[at.LAST_G])
+            (flat[at.LAST_T], flat[at.LAST_G], row[3 : 3 + at.SHARED].copy(), row[1] == 1.0, answers[:, 2:6].copy(),
+             answers[:, :2].copy())
         )  # fmt: skip
-    t, g, x, whole, said, body = (np.array(column) for column in zip(*kept, strict=True))
-    return Trace(t, g, x, whole, said, body, time.perf_counter() - begin)
+    t, g, x, whole, said, own = (np.array(column) for column in zip(*kept, strict=True))
+    return Trace(t, g, x, whole, said, own, time.perf_counter() - begin)
 
 
 def outcome(trace: Trace, minutes: int) -> np.ndarray:
@@ -83,11 +86,12 @@ def outcome(trace: Trace, minutes: int) -> np.ndarray:
     return np.where((trace.t[k] - trace.t[k - 1] <= 22.0) & (later <= trace.t[-1]), y, np.nan)
 
 
-def ridge(trace: Trace, y: np.ndarray, usable: np.ndarray, columns: int, minutes: int) -> np.ndarray:
+def ridge(trace: Trace, y: np.ndarray, usable: np.ndarray, columns: list[int], minutes: int) -> np.ndarray:
     """(n,) forecasts, each day's from a fit on outcomes that were known before that day."""
-    x, d = trace.x[:, :columns], y - trace.g
+    x, d = trace.x[:, columns], y - trace.g
     day = np.floor(trace.t / 1440).astype(int)
-    A, b = np.diag(RIDGE * SCALES[:columns] ** 2), np.zeros(columns)
+    strength = np.where(np.array(columns) < ARX, RIDGE, STRENGTHS[columns])
+    A, b = np.diag(strength * SCALES[columns] ** 2), np.zeros(len(columns))
     answer = np.full(len(y), np.nan)
     taken = 0
     for today in np.unique(day):
@@ -105,20 +109,24 @@ def score(y: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
     return float(np.mean(high - low + 2 / ALPHA * (np.maximum(low - y, 0) + np.maximum(y - high, 0))))
 
 
-def judge(name: str, trace: Trace) -> list[Row]:
-    """A row per horizon: errors, coverage and interval scores on the last third."""
+def judge(name: str, trace: Trace, begin: float = 1 / 3, end: float = 2 / 3) -> list[Row]:
+    """A row per horizon: errors, coverage and interval scores on what follows the share `end` of the trace.
+
+    ARX's interval is calibrated on what lies between `begin` and `end`.
+    """
     rows = []
     n = len(trace.t)
     for h, minutes in enumerate(HORIZONS):
         y = outcome(trace, minutes)
         usable = ~np.isnan(y) & trace.whole
         place = np.arange(n)
-        middle, last = usable & (place >= n // 3) & (place < 2 * n // 3), usable & (place >= 2 * n // 3)
+        middle, last = usable & (place >= begin * n) & (place < end * n), usable & (place >= end * n)
         said = {
             "persistence": trace.g,
-            "ar": ridge(trace, y, usable, AR, minutes),
-            "arx": ridge(trace, y, usable, ARX, minutes),
-            "body": trace.body[:, h],
+            "ar": ridge(trace, y, usable, [*range(AR)], minutes),
+            "arx": ridge(trace, y, usable, [*range(ARX)], minutes),
+            "clocked": ridge(trace, y, usable, CLOCKED, minutes),
+            "body": trace.g + trace.own[:, h, 0],
             "twin": trace.said[:, h, 0],
         }
         row: Row = {"patient": name, "minutes": minutes, "n": int(last.sum())}
@@ -142,18 +150,22 @@ def judge(name: str, trace: Trace) -> list[Row]:
 
 
 def summary(rows: list[Row], minutes: int) -> Row:
-    """Pooled over patients with inputs, each weighing the same, and a bootstrap over patients."""
+    """Pooled over patients with inputs, each weighing the same.
+
+    `ratio_X`: the twin's RMSE over that of baseline X on the same forecasts; `upper_X`: its upper
+    95 % limit, paired, patients drawn with replacement as whole blocks, 4000 times.
+    """
     mine = [row for row in rows if row["minutes"] == minutes and row["patient"] != "2303"]
     found: Row = {"minutes": minutes, "patients": len(mine)}
     for key in mine[0]:
         values = [row[key] for row in mine if isinstance(row[key], float)]
         if values:
             found[key] = float(np.mean(values))
-    ratios = np.array([row["rmse_twin"] / min(row["rmse_ar"], row["rmse_arx"]) for row in mine])
-    generator = np.random.Generator(np.random.Philox(7))
-    drawn = ratios[generator.integers(0, len(ratios), (4000, len(ratios)))].mean(1)
-    found["ratio_to_best_ridge"] = float(ratios.mean())
-    found["ratio_upper_95"] = float(np.quantile(drawn, 0.95))
+    drawn = np.random.Generator(np.random.Philox(7)).integers(0, len(mine), (4000, len(mine)))
+    for who in BASELINES:
+        twin, other = (np.array([row[f"rmse_{name}"] for row in mine]) ** 2 for name in ("twin", who))
+        found[f"ratio_{who}"] = float(np.sqrt(twin.mean() / other.mean()))
+        found[f"upper_{who}"] = float(np.quantile(np.sqrt(twin[drawn].mean(1) / other[drawn].mean(1)), 0.95))
     good = [
         all(c is None or c >= 0.8 for c in (row[f"coverage_twin_{band}"] for band in BANDS))
         and 0.85 <= row["coverage_twin"] <= 0.95
@@ -213,16 +225,19 @@ def table(rows: list[Row]) -> str:
         lines += [
             f"### {minutes} minutes ahead",
             "",
-            "| patient | n | persistence | AR | ARX | body alone | twin | cover | <70 (n) | 70-180 | >180 | "
+            "| patient | n | persistence | AR | ARX | ARX+clock | body alone | twin | cover | <70 (n) | 70-180 | >180 | "
             "interval score twin / ARX |",
-            "|" + 12 * "---|",
+            "|" + 13 * "---|",
         ]
         pooled = summary(rows, minutes)
         lines += [_line(row) for row in [*(row for row in rows if row["minutes"] == minutes), pooled]]
         lines += [
             "",
-            f"RMSE over the better ridge of each patient: mean {pooled['ratio_to_best_ridge']:.3f}, upper 95 % limit "
-            f"(bootstrap over patients) {pooled['ratio_upper_95']:.3f}. Calibrated (85-95 % overall and at least 80 % "
+            "RMSE over the baseline's (upper 95 % limit): "
+            + ", ".join(
+                f"{NAMES[who]} {pooled[f'ratio_{who}']:.3f} ({pooled[f'upper_{who}']:.3f})" for who in BASELINES
+            )
+            + ". Calibrated (85-95 % overall and at least 80 % "
             f"in every band): {pooled['patients_calibrated']} of {pooled['patients']}. ARX covers "
             f"{100 * pooled['coverage_arx_below_70']:.0f} % below 70 and "
             f"{100 * pooled['coverage_arx_above_180']:.0f} % above 180.",
@@ -233,7 +248,7 @@ def table(rows: list[Row]) -> str:
 
 def _line(row: Row) -> str:
     mean = "patient" not in row
-    errors = " | ".join(f"{row[f'rmse_{who}']:.1f}" for who in ("persistence", "ar", "arx", "body", "twin"))
+    errors = " | ".join(f"{row[f'rmse_{who}']:.1f}" for who in (*BASELINES, "body", "twin"))
     covered = (row[f"coverage_twin_{band}"] for band in BANDS)
     bands = ["-" if share is None else f"{100 * share:.0f}" for share in covered]
     if not mean:
@@ -254,8 +269,8 @@ def plot(rows: list[Row]) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=False)
     for axis, minutes in zip(axes, HORIZONS, strict=True):
         mine = [row for row in rows if row["minutes"] == minutes]
-        for k, who in enumerate(("persistence", "ar", "arx", "twin")):
-            axis.bar(np.arange(len(mine)) + 0.2 * k, [row[f"rmse_{who}"] for row in mine], 0.2, label=who)
+        for k, who in enumerate((*BASELINES, "twin")):
+            axis.bar(np.arange(len(mine)) + 0.16 * k, [row[f"rmse_{who}"] for row in mine], 0.16, label=who)
         axis.set_xticks(np.arange(len(mine)) + 0.3, [str(row["patient"]) for row in mine], rotation=45)
         axis.set_title(f"RMSE {minutes} min ahead, mg/dL")
     axes[0].legend(fontsize=7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tests.hospital import Hospital
 
 TEMPLATE = "migrated"
+REAL_DATA = Path(os.environ.get("TWINWARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,14 @@ class Database:
     def for_settings(self, role: str) -> tuple[str, Path]:
         """`database` and `database_password_file` of a program's settings."""
         return self.server.dsn(role, self.name), self.server.password_file(role)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real files; skipped visibly without it."""
+    if not REAL_DATA.is_dir():
+        pytest.skip("no folder with real data: set TWINWARD_DATA")
+    return REAL_DATA
 
 
 @pytest.fixture(scope="session")

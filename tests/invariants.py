@@ -264,8 +264,8 @@ def handle_of(directory: Path, system: str, value: str) -> UUID | None:
     return row[0] if row else None
 
 
-def twin_state(directory: Path, handle: Handle) -> bytes:
-    """The plain bytes of the snapshot that the twin's place names."""
+def twin_state(directory: Path, handle: Handle) -> bytes | None:
+    """The plain bytes of the snapshot that the twin's place names; None before the first."""
     node = Node.open(directory)
     secrets = directory / "secrets"
     with node.postgres(SystemChance()).connect(OWNER) as connection:
@@ -275,7 +275,8 @@ def twin_state(directory: Path, handle: Handle) -> bytes:
                where handle = %s order by s.state_ms desc limit 1""",
             (handle,), binary=True,
         ).fetchone()  # fmt: skip
-    assert row is not None
+    if row is None:
+        return None
     epoch, wrapped, month, version, seq, state_ms, blob = row
     dek = FileProvider(secrets / "kek", node.site).unwrap(handle.bytes, epoch, wrapped)
     place = keytree.Node(month // 100, month % 100, False)

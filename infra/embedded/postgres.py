@@ -35,6 +35,7 @@ ROLES = ("auth", "ingest", "filer", "compactor", "twin", "twin_worker")
 PORT = 5432  # only names the socket
 SOCKET_LIMIT = 107  # bytes of a Unix socket's path, sockaddr_un
 START_S = 60.0
+AGAIN_S = 15.0  # a server that ends at once is started again for this long
 STOP_S = 30.0
 
 OPTIONS: dict[str, str] = {
@@ -144,13 +145,13 @@ class Postgres:
         lines = [f"{name} = {_quoted(value)}" for name, value in self.options.items()]
         lines.append(f"unix_socket_directories = {_quoted(str(sockets))}")
         self._write("twinward.conf", "\n".join(lines) + "\n")
-        deadline = time.monotonic() + START_S
+        began = time.monotonic()
         while True:
             self.process = self._spawn([str(binaries() / "postgres"), "-D", str(self.data)])
-            if self._wait(self.process, deadline):
+            if self._wait(self.process, began + START_S):
                 return self.process.pid
             # A server killed a moment ago may still have children that hold its memory.
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + AGAIN_S:
                 raise Unready(f"the database did not start: {self._last_line()}")
             time.sleep(0.2)
 
@@ -301,7 +302,7 @@ class Postgres:
                 time.sleep(0.03)
             else:
                 return True
-        process.terminate()
+        process.send_signal(signal.SIGQUIT)
         process.wait(STOP_S)
         return False
 

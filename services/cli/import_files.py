@@ -14,7 +14,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -23,6 +23,7 @@ import msgspec
 import orjson
 
 from services.cli.mapping_file import Declared
+from services.cli.virtual_fhir import PERSON_SYSTEM
 from twinward.errors import BadInput, Malformed, TooLarge
 
 MESSAGE_BYTES = 12 * 1024 * 1024  # the door takes 16 MiB with everything around it
@@ -33,6 +34,10 @@ MOST_ENTRIES = 4_000
 LINES = 1_000
 FHIR, LINES_OF_FHIR, SERIES = "fhir", "ndjson", "series"
 ENDINGS = {".json": FHIR, ".ndjson": LINES_OF_FHIR, ".jsonl": LINES_OF_FHIR, ".csv": SERIES, ".txt": SERIES}
+
+# Resources that are added for every patient of a file, as JSON, and the key under which each names the patient.
+Added = tuple[bytes, ...]
+NAMES_PATIENT = {"Consent": "patient", "CareTeam": "subject"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +113,17 @@ def mapping_file(path: Path) -> Path:
     return path.with_name(name.rpartition(".")[0] + ".mapping.toml")
 
 
-def messages(path: Path, consent: bytes | None) -> Iterator[Message]:
-    """The messages of a FHIR file; with `consent`, that Consent is added for each of its patients.
+def messages(path: Path, added: Added = ()) -> Iterator[Message]:
+    """The messages of a FHIR file, with the resources of `added` for each of its patients.
 
     Raises:
         BadInput: says what is wrong with the file and what to do.
     """
     with _opened(path) as (stream, raw):
         if kind_of(path) == FHIR:
-            yield from _bundle(path, stream, consent)
+            yield from _bundle(path, stream, added)
         else:
-            yield from _lines(path, stream, raw, consent)
+            yield from _lines(path, stream, raw, added)
 
 
 class _opened:  # noqa: N801
@@ -149,7 +154,7 @@ def opened(path: Path) -> _opened:
     return _opened(path)
 
 
-def _bundle(path: Path, stream: IO[bytes], consent: bytes | None) -> Iterator[Message]:
+def _bundle(path: Path, stream: IO[bytes], added: Added) -> Iterator[Message]:
     payload = stream.read(BUNDLE_BYTES + 1)
     if len(payload) > BUNDLE_BYTES:
         raise TooLarge(f"{path.name} has more than 50 MB: send it as NDJSON")
@@ -161,13 +166,13 @@ def _bundle(path: Path, stream: IO[bytes], consent: bytes | None) -> Iterator[Me
     except UNREADABLE:
         bundle = _Bundle()
     if bundle.resourceType != "Bundle":
-        if consent is not None and (said := consent_for(consent, _resource(payload), "")) is not None:
-            yield Message(_bundled([b'{"resource":' + payload.strip() + b"}", _wrapped(said)], "collection"), size)
+        if said := added_for(added, _resource(payload), ""):
+            yield Message(_bundled([_wrapped(payload.strip()), *map(_wrapped, said)], "collection"), size)
         else:
             yield Message(payload, size)
         return
     entries = [bytes(one) for one in bundle.entry]
-    extra = [] if consent is None else _consents(entries, consent)
+    extra = _additions(entries, added)
     if not extra and len(payload) <= MESSAGE_BYTES and len(entries) <= MOST_ENTRIES:
         yield Message(payload, size)
         return
@@ -192,7 +197,7 @@ def _parts(entries: list[bytes], kind: str) -> Iterator[bytes]:
     yield _bundled([*pillars, *part], kind)
 
 
-def _lines(path: Path, stream: IO[bytes], raw: IO[bytes], consent: bytes | None) -> Iterator[Message]:
+def _lines(path: Path, stream: IO[bytes], raw: IO[bytes], added: Added) -> Iterator[Message]:
     part: list[bytes] = []
     size = 0
     any_line = False
@@ -210,8 +215,7 @@ def _lines(path: Path, stream: IO[bytes], raw: IO[bytes], consent: bytes | None)
             part, size = [], 0
         part.append(_wrapped(line))
         size += len(line) + 20
-        if consent is not None and (said := consent_for(consent, _resource(line), "")) is not None:
-            part.append(_wrapped(said))
+        part.extend(map(_wrapped, added_for(added, _resource(line), "")))
     if not any_line:
         raise Malformed(f"{path.name} is empty")
     yield Message(_bundled(part, "collection"), raw.tell())
@@ -250,8 +254,8 @@ def _header(path: Path, stream: IO[bytes], columns: set[str]) -> bytes:
     raise BadInput(f"{path.name} has no header row with the columns {names}: check the mapping")
 
 
-def series_consents(template: bytes, payload: bytes, said: Declared) -> bytes:
-    """A message with the Consent of `template` for every patient of a CSV part."""
+def series_additions(added: Added, payload: bytes, said: Declared) -> bytes:
+    """A message with the resources of `added` for every patient of a CSV part."""
     if said.patient is not None:
         numbers = [(said.patient.system, said.patient.value)]
     else:
@@ -259,7 +263,8 @@ def series_consents(template: bytes, payload: bytes, said: Declared) -> bytes:
         found = {(row.get(said.mapping.patient_column) or "").strip() for row in reader} - {""}
         numbers = [(said.mapping.patient_system, number) for number in sorted(found)]
     references = [{"identifier": {"system": system, "value": value}} for system, value in numbers]
-    return _bundled([_wrapped(consent_of(template, reference)) for reference in references], "collection")
+    made = [_wrapped(about(template, reference)) for reference in references for template in added]
+    return _bundled(made, "collection")
 
 
 def _type_of(entry: bytes) -> str:
@@ -269,16 +274,14 @@ def _type_of(entry: bytes) -> str:
         return ""
 
 
-def _consents(entries: list[bytes], consent: bytes) -> list[bytes]:
-    made = []
-    for one in entries:
+def _additions(entries: list[bytes], added: Added) -> list[bytes]:
+    made: list[bytes] = []
+    for one in entries if added else ():
         try:
             wrapper = _ENTRY.decode(one)
         except UNREADABLE:
             continue
-        said = consent_for(consent, _resource(bytes(wrapper.resource)), wrapper.fullUrl)
-        if said is not None:
-            made.append(_wrapped(said))
+        made.extend(map(_wrapped, added_for(added, _resource(bytes(wrapper.resource)), wrapper.fullUrl)))
     return made
 
 
@@ -289,18 +292,25 @@ def _resource(body: bytes) -> _Named:
         return _Named()
 
 
-def consent_for(template: bytes, patient: _Named, full_url: str) -> bytes | None:
-    """The Consent of `template` for one Patient resource; None where it is none."""
+def added_for(added: Added, patient: _Named, full_url: str) -> list[bytes]:
+    """The resources of `added` for one Patient resource; none where it is none."""
     if patient.resourceType != "Patient" or not (patient.id or full_url):
-        return None
-    return consent_of(template, {"reference": full_url or f"Patient/{patient.id}"})
+        return []
+    return [about(template, {"reference": full_url or f"Patient/{patient.id}"}) for template in added]
 
 
-def consent_of(template: bytes, reference: Mapping[str, object]) -> bytes:
-    """The Consent of `template` for whom `reference` names; its id follows from both."""
+def about(template: bytes, reference: Mapping[str, object]) -> bytes:
+    """The resource of `template` about whom `reference` names; its id follows from both."""
     said = orjson.loads(template)
     number = hashlib.sha256(template + orjson.dumps(reference)).hexdigest()[:32]
-    return orjson.dumps({**said, "id": f"added-{number}", "patient": reference})
+    return orjson.dumps({**said, "id": f"added-{number}", NAMES_PATIENT[said["resourceType"]]: reference})
+
+
+def care_team_template(persons: Sequence[str]) -> bytes:
+    """A FHIR CareTeam of these people (their `sub`), to be added for every patient."""
+    members = [{"identifier": {"system": PERSON_SYSTEM, "value": person}, "type": "Practitioner"} for person in persons]
+    participants = [{"member": member} for member in members]
+    return orjson.dumps({"resourceType": "CareTeam", "status": "active", "participant": participants})
 
 
 def consent_template(path: Path) -> bytes:

@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from services.cli import import_files
-from services.cli.import_files import SERIES, Message, kind_of, mapping_file
+from services.cli.import_files import SERIES, Added, Message, kind_of, mapping_file
 from services.cli.import_progress import Progress
 from services.cli.mapping_file import Declared, declared, from_toml
 from services.cli.output import Options
@@ -67,6 +67,7 @@ def group() -> None:
 @click.option("--feed", default="files", show_default=True, help="In whose name; a feed of this site.")
 @click.option("--yes-deidentified", is_flag=True, help="I declare: synthetic or published de-identified data.")
 @click.option("--consent", type=click.Path(path_type=Path), help="A FHIR Consent to add for every patient sent.")
+@click.option("--care-team", multiple=True, metavar="PERSON", help="Who treats every patient sent, e.g. clinician.")
 @click.option("--mapping", type=click.Path(path_type=Path), help="TOML with the columns of the CSV files.")
 @click.option("--series", type=str, help="Kind of the one value column: glucose, bolus, basal-rate, ...")
 @click.option("--time", "time_column", help="Time column.")
@@ -81,19 +82,21 @@ def group() -> None:
 @click.option("--device", default="", help="What measured.")
 @click.pass_obj
 def files(options: Options, /, paths: tuple[Path, ...], feed: str, yes_deidentified: bool, consent: Path | None,
-          mapping: Path | None, series: str | None, **one_column: str | None) -> None:  # fmt: skip
+          care_team: tuple[str, ...], mapping: Path | None, series: str | None,
+          **one_column: str | None) -> None:  # fmt: skip
     """Send files. Sending again changes nothing; an interrupted import goes on where it was."""
     found = import_files.files(list(paths))
     inline = _inline(series, one_column)
     maps = {path: _declared(path, mapping, inline, one_column["patient"]) for path in found if kind_of(path) == SERIES}
-    template = import_files.consent_template(consent) if consent else None
+    added: Added = (import_files.consent_template(consent),) if consent else ()
+    added += (import_files.care_team_template(care_team),) if care_team else ()
     deidentified = yes_deidentified or _asked(options)
     session = options.session(STEWARD)
     door = Door(session.channel("ingest"), feed, deidentified, SystemChance())
     total = Total()
     progress = Progress.of(options.node, feed, found)
     try:
-        _send(options, found, maps, template, door, total, progress)
+        _send(options, found, maps, added, door, total, progress)
     except TwinwardError:
         if total.messages:
             options.out.warn("What was acknowledged is safe; the same command goes on from here.")
@@ -210,7 +213,7 @@ class Door:
 
 
 def _send(
-    options: Options, found: list[Path], maps: dict[Path, Declared], template: bytes | None, door: Door,
+    options: Options, found: list[Path], maps: dict[Path, Declared], added: Added, door: Door,
     total: Total, progress: Progress,
 ) -> None:  # fmt: skip
     size = sum(path.stat().st_size for path in found)
@@ -222,11 +225,11 @@ def _send(
         for path in found:
             already = progress.sent(path)
             try:
-                for number, message in enumerate(_messages(path, maps.get(path), template), start=1):
+                for number, message in enumerate(_messages(path, maps.get(path), added), start=1):
                     if number <= already:
                         total.skipped += 1
                         continue
-                    _deliver(message, maps.get(path), template, door, total)
+                    _deliver(message, maps.get(path), added, door, total)
                     progress.note(path, number)
                     bar.update(task, completed=before + message.read_bytes, entries=sum(total.counts.values()))
             except BadInput as refusal:
@@ -237,17 +240,17 @@ def _send(
             bar.update(task, completed=before)
 
 
-def _messages(path: Path, said: Declared | None, template: bytes | None) -> Iterator[Message]:
-    return import_files.messages(path, template) if said is None else import_files.series(path, said.columns)
+def _messages(path: Path, said: Declared | None, added: Added) -> Iterator[Message]:
+    return import_files.messages(path, added) if said is None else import_files.series(path, said.columns)
 
 
-def _deliver(message: Message, said: Declared | None, template: bytes | None, door: Door, total: Total) -> None:
+def _deliver(message: Message, said: Declared | None, added: Added, door: Door, total: Total) -> None:
     if said is None:
         total.add(door.fhir(message.payload))
         return
     total.add(door.series(message.payload, said))
-    if template is not None:
-        total.add(door.fhir(import_files.series_consents(template, message.payload, said)))
+    if added:
+        total.add(door.fhir(import_files.series_additions(added, message.payload, said)))
 
 
 def show(options: Options, total: Total) -> None:

@@ -28,6 +28,7 @@ from twinward.wire.v1 import record_pb2, twin_pb2, twin_pb2_grpc
 MINUTE_MS = 60_000
 ROLE = "clinician"
 WATCH_S = 10.0
+RATIO = "{ratio}"  # UCUM annotation of a parameter over the typical adult's
 
 
 @click.group("twin", help="Ask the living twins: list, show, forecast, explain.")
@@ -166,9 +167,10 @@ def clock(ms: int) -> str:
 
 
 def number(quantity: record_pb2.Quantity) -> str:
-    """'142 mg/dL (131 to 155, 90 %)'; the interval only where one is stated."""
-    digits = 0 if abs(quantity.value) >= 20 else 3
-    text = f"{quantity.value:.{digits}f} {quantity.unit}".rstrip()
+    """'142 mg/dL (131 to 155, 90 %)', '0.79 x typical'; the interval only where one is stated."""
+    ratio = quantity.unit == RATIO
+    digits = 2 if ratio else 0 if abs(quantity.value) >= 20 else 3
+    text = f"{quantity.value:.{digits}f} {'x typical' if ratio else quantity.unit}".rstrip()
     if quantity.coverage:
         text += f" ({quantity.low:.{digits}f} to {quantity.high:.{digits}f}, {quantity.coverage:.0%})"
     return text

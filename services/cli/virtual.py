@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from twinward.clock import Clock, SystemClock, utc
 from twinward.errors import BadInput
 
 MOST_PATIENTS, MOST_DAYS = 10_000, 400
+SENSOR_MS = 5 * 60_000
 
 
 @click.group(name="virtual")
@@ -29,6 +31,11 @@ def end_of(until: str) -> datetime:
     except ValueError:
         raise BadInput("--until must be an ISO 8601 date or time, for example 2026-11-22T12:00:00Z") from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).replace(second=0, microsecond=0)
+
+
+def latest(clock: Clock) -> str:
+    """The last moment of a five-minute sensor at or before now, ISO 8601."""
+    return utc(clock.now_ms() // SENSOR_MS * SENSOR_MS).isoformat()
 
 
 def generate(
@@ -81,7 +88,7 @@ def generate(
 @click.option("--patients", type=int, default=5, show_default=True, help="how many")
 @click.option("--days", type=int, default=14, show_default=True, help="of sensor, doses and meals")
 @click.option("--seed", type=int, default=1, show_default=True, help="the same seed writes the same people")
-@click.option("--until", required=True, help="ISO 8601 moment at which the data end")
+@click.option("--until", help="ISO 8601 moment at which the data end; now, to five minutes, where not given")
 @click.option("--body", type=click.Choice(["s2008", "hovorka"]), default="s2008", show_default=True)
 @click.option("--clinician", default="clinician", show_default=True, help="`sub` of who treats them")
 @click.option("--teaching/--no-teaching", default=False, help="consent also to teaching")
@@ -91,7 +98,7 @@ def generate_command(
     patients: int,
     days: int,
     seed: int,
-    until: str,
+    until: str | None,
     body: str,
     clinician: str,
     teaching: bool,
@@ -101,7 +108,8 @@ def generate_command(
     chosen = (("teaching", teaching), ("research", research))
     purposes = tuple(name for name, wanted in chosen if wanted)
     try:
-        written = generate(directory, patients, days, seed, until, body=body, clinician=clinician, purposes=purposes)
+        end = until or latest(SystemClock())
+        written = generate(directory, patients, days, seed, end, body=body, clinician=clinician, purposes=purposes)
     except BadInput as error:
         raise click.ClickException(error.public) from None
     print(f"{len(written)} files of {patients} virtual patients in {directory}")

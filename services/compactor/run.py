@@ -29,12 +29,12 @@ from services.compactor import filing, shelves
 from services.compactor.door import AuthDoor
 from services.compactor.filing import Arrival, Filed
 from twinward.clock import Chance, Clock
-from twinward.errors import BadInput, Incomplete, TwinwardError, Unavailable
+from twinward.errors import BadInput, Denied, Incomplete, Tampered, TwinwardError, Unavailable
 from twinward.record import Handle
 from twinward.vault import standing
 from twinward.vault.batches import TailRow
 from twinward.vault.blocks import Shelf
-from twinward.vault.lease import Lease
+from twinward.vault.lease import Lease, NodeKey
 from twinward.vault.standing import Standing
 from twinward.vault.tail import TailOpener, TailProof, visible_rows
 from twinward.wire.codec.compaction import Change, Months, Unit, Use
@@ -156,12 +156,9 @@ class Compaction:
                     uses[lease_id] = uses.get(lease_id, 0) + 1
             patients, more = self._file(patients)
             refusals += more
-            if patients:
-                # The database proves that it lives before auth is asked to sign.
-                self.door.seal([patient.change() for patient in patients])
-                counts = self._write(patients)
-            else:
-                counts = Counts()
+            patients, more = self._seal(patients)
+            refusals += more
+            counts = self._write(patients) if patients else Counts()
         if uses:
             self.door.report([Use(lease_id, rows) for lease_id, rows in uses.items()])
         return replace(counts, refused=len(refusals), trouble=refusals[-1] if refusals else None)
@@ -221,19 +218,34 @@ class Compaction:
                 refusals.append(refusal)
         return done, refusals
 
+    def _seal(self, patients: list[_Patient]) -> tuple[list[_Patient], list[TwinwardError]]:
+        """Step 5; those whom auth refuses are left alone, the others go on."""
+        if not patients:
+            return [], []
+        try:
+            self.door.seal([patient.change() for patient in patients])
+        except (Tampered, BadInput, Denied) as refusal:
+            if len(patients) == 1:
+                return [], [refusal]
+        else:
+            return patients, []
+        halves = (patients[: len(patients) // 2], patients[len(patients) // 2 :])
+        done = [self._seal(half) for half in halves]
+        return [one for sealed, _ in done for one in sealed], [one for _, refused in done for one in refused]
+
     def _extend(self, patients: Sequence[_Patient]) -> None:
         wanted: list[Months] = []
         for patient in patients:
             for tag, months in filing.months_of(patient.arrived).items():
                 lease_id = patient.leases[tag].lease_id
                 wanted += [Months(lease_id, months[at : at + 500]) for at in range(0, len(months), 500)]
-        nodes: dict[bytes, list[object]] = {}
+        nodes: dict[bytes, list[NodeKey]] = {}
         for part in _portions(wanted):
             for lease_id, found in self.door.extend(part).items():
                 nodes.setdefault(lease_id, []).extend(found)
         for patient in patients:
             for tag, lease in patient.leases.items():
-                patient.leases[tag] = replace(lease, nodes=tuple(nodes.get(lease.lease_id, ())))  # type: ignore[arg-type]
+                patient.leases[tag] = replace(lease, nodes=tuple(nodes.get(lease.lease_id, ())))
 
     def _merge(self, patient: _Patient) -> None:
         first = next(iter(patient.leases.values()))

@@ -301,12 +301,17 @@ def keep_fhir(feed: str, received_ms: int) -> Keep:
     return keep
 
 
+def code_of(entry: Taken | Aside) -> str:
+    """Which column's group of a series this is: a line lies in the group of every column that it fills."""
+    return entry.measurements[0].code if isinstance(entry, Taken) and entry.measurements else ""
+
+
 def keep_series(feed: str, received_ms: int, mapping: Mapping) -> Keep:
     """How groups of a series are kept while they wait, with the mapping that reads them."""
     declared = KeptMapping.of(mapping)
 
     def keep(entries: Sequence[Taken | Aside], who: Who | None) -> bytes:
-        kept = tuple(KeptEntry(entry.index, "", entry.body, entry.said) for entry in entries)
+        kept = tuple(KeptEntry(entry.index, code_of(entry), entry.body, entry.said) for entry in entries)
         names = who.names if who else ()
         return encode(Kept(VERSION, feed, received_ms, names, bool(who and who.stated), kept, declared))
 

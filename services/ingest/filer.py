@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 
 from services.ingest import books
-from services.ingest.accept import NO_KEYS, UNKNOWN, Acceptor, keep_fhir, keep_series
+from services.ingest.accept import NO_KEYS, UNKNOWN, Acceptor, code_of, keep_fhir, keep_series
 from services.ingest.bundle import entry as one_entry
 from services.ingest.commit import Pen, write
 from services.ingest.entry import Read
@@ -177,7 +177,13 @@ class Filer:
             reader = SeriesReader(kept.feed, self._names, kept.received_ms)
             mapping = kept.mapping.mapping()
             patient = kept.names[0] if kept.names and not mapping.patient_column else None
-            found = [one for part in kept.entries for one in reader.read(part.body, mapping, patient)]
+            # The lines of a group fill other columns too, whose groups are kept for themselves.
+            found = [
+                one
+                for part in kept.entries
+                for one in reader.read(part.body, mapping, patient)
+                if part.full_url in ("", code_of(one))
+            ]
             return [replace(one, index=number) for number, one in enumerate(found)]
         entries = [one_entry(part.index, part.full_url, part.body, part.said) for part in kept.entries]
         links = Links.of(kept.feed, entries)

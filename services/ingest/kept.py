@@ -20,7 +20,7 @@ class KeptEntry(msgspec.Struct, frozen=True):
     """One entry, byte for byte. For a series: header and rows of one group."""
 
     index: int
-    full_url: str
+    full_url: str  # of a series: the code of the group's column
     body: bytes
     said: bytes = b""
 

@@ -30,7 +30,7 @@ from services.twin.glucose_answers import (
 )  # fmt: skip
 from services.twin.glucose_inputs import FINGERSTICK, SENSOR, Event, apply_input, events
 from services.twin.glucose_outlook import Outlook, explain, notes_of, outlook, parameters, refusal
-from services.twin.glucose_prior import START_STEERING, Prior, prior
+from services.twin.glucose_prior import START_FACTORS, START_STEERING, Prior, prior
 from twinward.errors import Malformed, Unready
 from twinward.learning import conformal
 from twinward.learning.chance import key_of
@@ -59,12 +59,13 @@ OWN_AFTER_DAYS = 3
 OWN_AFTER_OUTCOMES = 200
 MEMORY_DAYS = 60.0  # half-life of what the regression has seen
 NOTHING = np.empty((at.MEMBERS, 0))
+NO_PRIOR = np.zeros(at.FEATURES)
 
 
 class GlucoseTwin:
     """Not thread-safe; kernels release the interpreter lock."""
 
-    MODEL_VERSION: ClassVar[str] = "glucose-s2008-arx-1"
+    MODEL_VERSION: ClassVar[str] = "glucose-s2008-arx-2"
 
     def __init__(self, flat: at.Array, key: tuple[int, int]) -> None:
         self._flat = flat
@@ -89,10 +90,16 @@ class GlucoseTwin:
         flat[at.LAST_INSULIN] = flat[at.LAST_CARBS] = -1.0
         flat[at.SURPRISE] = 1.0
         twin = cls(flat, key_of(twin_id, cls.MODEL_VERSION.encode()))
-        twin._parts.beta[:] = twin._prior.beta
-        twin._parts.widths[:, :, :2] = twin._prior.widths
-        twin._parts.steering[:] = START_STEERING
+        twin.believe(prior())
         return twin
+
+    def believe(self, prior: Prior) -> None:
+        """Puts a prior in the place of what a twin starts with."""
+        self._prior = prior
+        self._parts.beta[:] = prior.beta
+        self._parts.gamma[:] = prior.gamma
+        self._parts.factors[:, :2] = START_FACTORS
+        self._parts.steering[:] = START_STEERING
 
     @property
     def state_ms(self) -> int:
@@ -182,15 +189,18 @@ class GlucoseTwin:
         parts.ring[int(s[at.RING_N]) % at.RING] = time, event.value
         s[at.RING_N] += 1
         s[at.LAST_T], s[at.LAST_G] = time, event.value
-        kernels.outcomes(s, parts.ring, parts.pending, parts.sums, parts.targets, parts.widths, parts.steering)
+        kernels.outcomes(
+            s, parts.ring, parts.pending, parts.sums, parts.targets, parts.spread_sums, parts.spread_targets,
+            parts.factors, parts.steering,
+        )  # fmt: skip
         self._refit(minute // 1440)
         kernels.announce(
-            s, parts.slots, parts.ring, parts.members, self._base, self._basal, parts.beta, parts.widths,
-            parts.steering, parts.pending,
-        )  # fmt: skip
+            s, parts.slots, parts.ring, parts.members, self._base, self._basal, parts.knowing, parts.pending
+        )
 
     def _refit(self, day: int) -> None:
-        """Once per day of data time; below three days the cohort's coefficients stay."""
+        """Once per day of data time. Below three days coefficients are drawn to the cohort's, later to none:
+        a cohort of simulated people helps a beginner and holds back who knows better (docs/evidence/glucose.md)."""
         s, parts = self._flat, self._parts
         passed = day - s[at.DAY]
         if passed < 1:
@@ -199,14 +209,20 @@ class GlucoseTwin:
         fade = 0.5 ** (passed / MEMORY_DAYS)
         parts.sums *= fade
         parts.targets *= fade
+        parts.spread_sums *= fade
+        parts.spread_targets *= fade
         old_enough = s[at.STATE_MS] - s[at.FIRST_MS] >= OWN_AFTER_DAYS * 86_400_000
-        if not old_enough or s[at.LEARNED] < OWN_AFTER_OUTCOMES:
-            return
+        own = old_enough and s[at.LEARNED] >= OWN_AFTER_OUTCOMES
         for h in range(3):
-            solve(parts.sums[h], parts.targets[h], self._prior.penalty, self._prior.beta[h], parts.beta[h])
-            if not s[at.OWN]:  # later refits move so little that starting over would only lose a day
-                conformal.reset(parts.widths[h])
-        s[at.OWN] = 1.0
+            towards = NO_PRIOR if own else self._prior.beta[h]
+            solve(parts.sums[h], parts.targets[h], self._prior.penalty, towards, parts.beta[h])
+            solve(
+                parts.spread_sums[h], parts.spread_targets[h], self._prior.spread_penalty, self._prior.gamma[h],
+                parts.gamma[h],
+            )  # fmt: skip
+            if own and not s[at.OWN]:  # later refits move so little that starting over would only lose a day
+                conformal.reset(parts.factors[h])
+        s[at.OWN] = 1.0 if own else s[at.OWN]
 
     def issued(self) -> at.Array:
         """The forecasts made with the last used reading: (3, 3) median, low, high at 30, 60, 120 min."""

@@ -1,20 +1,22 @@
 # ruff: noqa: N803, N806  (symbols as in the papers)
 """The glucose twin's inner loops: inputs, ensemble, features, outcomes.
 
-All compiled kernels of the twin stand in this one file and call only physiology and
-learning, so that a change anywhere is seen by the cache (physiology/compiled.py).
+Compiled kernels of the twin stand in files named glucose*.py and call only physiology and
+learning, so that a change anywhere is seen by the cache (compiled.py here and in physiology).
 Nothing here depends on how a series was cut into calls: whatever happens happens at a
 minute, and chance is a function of that minute.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from services.twin import glucose_layout as at
+from services.twin.glucose_features import features, gather, spread_features, value_at
+from twinward.learning import conformal
 from twinward.learning.chance import normals
-from twinward.learning.conformal import learn as learn_width
-from twinward.learning.conformal import low_end
 from twinward.learning.ensemble import inflate, jitter, observe
 from twinward.learning.regression import predict, take
 from twinward.physiology import glucose as s2008
@@ -41,9 +43,13 @@ FINGER_SHARE = 0.07  # standard error of a fingerstick over its value (ISO 15197
 INFLATION = 1.015
 KEEP = 0.995  # Liu-West
 LOW, HIGH = 70.0, 180.0  # mg/dL: the bands that have to be covered each (ADA 2024)
-HIGHEST = 600.0  # mg/dL: no interval reaches further
-GAP = 22.0  # min: readings further apart than this are not joined by a line
+NEAR = 220.0  # mg/dL: a forecast above this is not drawn down to the lows
+LOWEST, HIGHEST = 20.0, 600.0  # mg/dL: no interval reaches further
+NOW_WIDTH = 8.0  # mg/dL: what a sensor's value says about now, to each side
+SIGMA_LEAST = (5.0, 8.0, 11.0)  # mg/dL: a forecast of this horizon is never surer
 STEP, UPDATE, FUTURE = 0, 2, 8  # blocks of draws
+# Coefficients of the change, of its spread, factors and steering of the interval.
+Knowing: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 # Which columns an observation may move: all but the stomach's memory.
 MOVES = np.ones(at.WIDE)
@@ -251,103 +257,48 @@ def central(
 
 
 @compiled
-def value_at(ring: np.ndarray, count: int, t: float) -> float:
-    """The used readings at minute `t`, on a line between neighbours; NaN over a gap."""
-    size = ring.shape[0]
-    later_t, later_v = np.nan, np.nan
-    for back in range(1, min(count, size) + 1):
-        k = (count - back) % size
-        if ring[k, 0] <= t:
-            if ring[k, 0] == t or np.isnan(later_t):
-                return float(ring[k, 1]) if ring[k, 0] == t else np.nan
-            if later_t - ring[k, 0] > GAP:
-                return np.nan
-            return float(ring[k, 1] + (later_v - ring[k, 1]) * (t - ring[k, 0]) / (later_t - ring[k, 0]))
-        later_t, later_v = ring[k, 0], ring[k, 1]
-    return np.nan
+def foresee(g: float, row: np.ndarray, wider: float, knowing: Knowing) -> None:
+    """Middle, ends and sigma of an issued row's three horizons; no interval narrower than a shorter one's."""
+    beta, gamma, factors, steering = knowing
+    x, v = np.empty(at.FEATURES), np.empty(at.SPREAD)
+    below, above, width = NOW_WIDTH, NOW_WIDTH, 0.0
+    for h in range(3):
+        answer = row[3 + at.SHARED + h * at.ANSWER : 3 + at.SHARED + (h + 1) * at.ANSWER]
+        gather(row, h, x)
+        middle = min(max(g + predict(beta[h], x), 30.0), 450.0)
+        spread_features(middle, x, v)
+        sigma = wider * max(predict(gamma[h], v), SIGMA_LEAST[h])
+        below = max(below, conformal.below(middle, sigma, factors[h], steering[h], NEAR))
+        above = max(above, conformal.above(sigma, factors[h]))
+        low = max(middle - below, LOWEST)
+        high = min(max(middle + above, low + width), HIGHEST)
+        width = high - low
+        answer[at.OWN_FEATURES :] = middle, low, high, sigma, 1.0
 
 
 @compiled
-def features(s: np.ndarray, ring: np.ndarray, noise: float, unlogged: float, x: np.ndarray) -> bool:
-    """Fills `x` (at.SHARED,), what every horizon uses; False where a lag had to be guessed."""
-    count = int(s[at.RING_N])
-    t, g = s[at.LAST_T], s[at.LAST_G]
-    whole = True
-    x[0] = 1.0
-    x[1] = g - 120.0
-    before = g
-    for lag in range(1, 12):
-        value = value_at(ring, count, t - 5.0 * lag)
-        if np.isnan(value):
-            whole = False
-            value = before
-        x[1 + lag] = g - value
-        before = value
-    x[13], x[14] = s[at.INSULIN_A], s[at.INSULIN_B]
-    x[15], x[16] = s[at.CARBS_A], s[at.CARBS_B]
-    x[17] = noise
-    x[18] = unlogged
-    return whole
-
-
-@compiled
-def gather(row: np.ndarray, h: int, x: np.ndarray) -> None:
-    """All features of one horizon from an issued row."""
-    x[: at.SHARED] = row[3 : 3 + at.SHARED]
-    first = 3 + at.SHARED + h * at.ANSWER
-    x[at.SHARED :] = row[first : first + at.OWN_FEATURES]
-
-
-@compiled
-def context_of(middle: float, x: np.ndarray) -> int:
-    """Which width applies: by where the forecast stands and whether something is going on."""
-    level = 0
-    for edge in (80.0, 100.0, 120.0, 150.0, 180.0, 220.0, 270.0):
-        if middle >= edge:
-            level += 1
-    moving = abs(x[4]) > 12.0 or x[15] + x[16] > 5.0  # mg/dL in 15 min; g still to come
-    return 2 * level + (1 if moving else 0)
-
-
-@compiled
-def issue(
-    s: np.ndarray, ring: np.ndarray, Z: np.ndarray, path: np.ndarray, beta: np.ndarray, widths: np.ndarray,
-    steering: np.ndarray, pending: np.ndarray,
-) -> None:  # fmt: skip
+def issue(s: np.ndarray, ring: np.ndarray, path: np.ndarray, knowing: Knowing, pending: np.ndarray) -> None:
     """Makes the forecasts of this reading and puts them where their outcomes will look for them."""
     row = pending[int(s[at.PENDING_N]) % at.PENDING]
     s[at.PENDING_N] += 1.0
-    noise, unlogged = 0.0, 0.0
-    for i in range(Z.shape[0]):
-        noise += Z[i, at.NOISE] / Z.shape[0]
-        unlogged += Z[i, at.UNLOGGED] / Z.shape[0]
     row[0], row[2] = s[at.LAST_T], s[at.LAST_G]
-    row[1] = 1.0 if features(s, ring, noise, unlogged, row[3 : 3 + at.SHARED]) else 0.0
-    wider = 1.0 if row[1] == 1.0 else 1.3
-    x = np.empty(at.FEATURES)
+    row[1] = 1.0 if features(s, ring, row[3 : 3 + at.SHARED]) else 0.0
     for h in range(3):
         minutes = 30 if h == 0 else (60 if h == 1 else 120)
-        answer = row[3 + at.SHARED + h * at.ANSWER : 3 + at.SHARED + (h + 1) * at.ANSWER]
-        answer[0] = path[minutes - 1] - s[at.LAST_G]
-        answer[1] = path[minutes // 2 - 1] - s[at.LAST_G]
-        gather(row, h, x)
-        middle = min(max(s[at.LAST_G] + predict(beta[h], x), 30.0), 450.0)
-        context = context_of(middle, x)
-        answer[2] = middle
-        answer[3] = max(low_end(middle, wider * widths[h, context, 0], steering[h]), 20.0)
-        answer[4] = min(middle + wider * widths[h, context, 1], HIGHEST)
-        answer[5] = context
-        answer[6] = 1.0
+        first = 3 + at.SHARED + h * at.ANSWER
+        row[first] = path[minutes - 1] - s[at.LAST_G]
+        row[first + 1] = path[minutes // 2 - 1] - s[at.LAST_G]
+    foresee(s[at.LAST_G], row, 1.0 if row[1] == 1.0 else 1.3, knowing)
 
 
 @compiled
 def outcomes(
-    s: np.ndarray, ring: np.ndarray, pending: np.ndarray, sums: np.ndarray, targets: np.ndarray, widths: np.ndarray,
-    steering: np.ndarray,
+    s: np.ndarray, ring: np.ndarray, pending: np.ndarray, sums: np.ndarray, targets: np.ndarray,
+    spread_sums: np.ndarray, spread_targets: np.ndarray, factors: np.ndarray, steering: np.ndarray,
 ) -> None:  # fmt: skip
     """Issued forecasts whose time has come meet what was measured; oldest first."""
     issued = int(s[at.PENDING_N])
-    x = np.empty(at.FEATURES)
+    x, v = np.empty(at.FEATURES), np.empty(at.SPREAD)
     for n in range(max(issued - at.PENDING, 0), issued):
         row = pending[n % at.PENDING]
         for h in range(3):
@@ -361,8 +312,11 @@ def outcomes(
                 continue
             gather(row, h, x)
             take(sums[h], targets[h], x, y - row[2])
-            width = widths[h, min(int(answer[5]), at.CONTEXTS - 1)]
-            learn_width(width, steering[h], answer[2], answer[3], answer[4], y, LOW, HIGH)
+            spread_features(answer[2], x, v)
+            take(spread_sums[h], spread_targets[h], v, abs(y - answer[2]))
+            conformal.learn(
+                factors[h], steering[h], answer[2], answer[5], answer[3], answer[4], y, LOW, HIGH
+            )
             if h == 0:
                 s[at.LEARNED] += 1.0
 
@@ -370,7 +324,7 @@ def outcomes(
 @compiled
 def announce(
     s: np.ndarray, slots: np.ndarray, ring: np.ndarray, Z: np.ndarray, base: np.ndarray, basal: float,
-    beta: np.ndarray, widths: np.ndarray, steering: np.ndarray, pending: np.ndarray,
+    knowing: Knowing, pending: np.ndarray,
 ) -> None:  # fmt: skip
     """Looks two hours past the last reading with what is known and issues the three forecasts."""
     start = int(s[at.CURSOR])
@@ -380,4 +334,4 @@ def announce(
     inputs(ahead, slots, start, above, grams)
     path[:since] = s[at.LAST_G]
     central(Z, base, basal, above, grams, path[since:])
-    issue(s, ring, Z, path, beta, widths, steering, pending)
+    issue(s, ring, path, knowing, pending)

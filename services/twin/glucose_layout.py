@@ -64,11 +64,13 @@ SCALARS = 30
 SLOTS = 24  # insulin still being delivered: U/min, from minute, to minute, 1 if long-acting
 RING = 40  # used readings: minute, mg/dL
 PENDING = 32  # issued forecasts that wait for their outcome
-FEATURES = 21
-CONTEXTS = 16
+CLOCK, RHYTHMS = 17, 4  # sine and cosine of a day, half of it, a third, a quarter
+BENDS = CLOCK + 2 * RHYTHMS  # 4: level times clock, above 200, below 90
+FEATURES = BENDS + 4 + 2
 OWN_FEATURES = 2  # of them, the last: those that differ by horizon
 SHARED = FEATURES - OWN_FEATURES
-ANSWER = OWN_FEATURES + 5  # own features; middle, low, high (mg/dL), context, 1 while waiting
+SPREAD = 9  # what the size of an error depends on
+ANSWER = OWN_FEATURES + 5  # own features; middle, low, high, sigma (mg/dL), 1 while waiting
 ISSUE = 3 + SHARED + 3 * ANSWER  # minute, 1 if no lag was guessed, value; features; answers
 
 
@@ -84,8 +86,16 @@ class Parts:
     sums: Array  # (3, FEATURES, FEATURES): lower triangles
     targets: Array  # (3, FEATURES)
     beta: Array  # (3, FEATURES)
-    widths: Array  # (3, CONTEXTS, 3): mg/dL below, above; outcomes seen
+    spread_sums: Array  # (3, SPREAD, SPREAD): lower triangles
+    spread_targets: Array  # (3, SPREAD)
+    gamma: Array  # (3, SPREAD): mg/dL
+    factors: Array  # (3, 3): sigmas below, above; outcomes seen
     steering: Array  # (3, 4)
+
+    @property
+    def knowing(self) -> tuple[Array, Array, Array, Array]:
+        """What a forecast is made with."""
+        return self.beta, self.gamma, self.factors, self.steering
 
 
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -97,7 +107,10 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "sums": (3, FEATURES, FEATURES),
     "targets": (3, FEATURES),
     "beta": (3, FEATURES),
-    "widths": (3, CONTEXTS, 3),
+    "spread_sums": (3, SPREAD, SPREAD),
+    "spread_targets": (3, SPREAD),
+    "gamma": (3, SPREAD),
+    "factors": (3, 3),
     "steering": (3, 4),
 }
 SIZE = sum(int(np.prod(shape)) for shape in SHAPES.values())

@@ -10,6 +10,7 @@ import numpy as np
 from services.twin import glucose_kernels as kernels
 from services.twin import glucose_layout as at
 from services.twin.glucose_answers import Contribution, Explanation, ParameterEstimate, Point
+from services.twin.glucose_features import gather
 from twinward.errors import BadInput
 from twinward.learning.conformal import AIM
 
@@ -17,23 +18,29 @@ LONGEST = 120  # min ahead
 OLDEST = 360  # min: with an older reading nothing is said
 HIGHEST = 400.0  # mg/dL: beyond it ketones and water decide, which the model does not have
 WITHOUT_INSULIN = 360.0  # min
-NOW_WIDTH = 8.0  # mg/dL: what a sensor's value says about now
 STALE = 15.0  # min
 
 NAMES = (
-    "level", "trend", "insulin on board", "carbohydrates on board", "physiology", "sensor noise", "unlogged intake",
+    "level", "trend", "time of day", "insulin on board", "carbohydrates on board", "physiology",
 )  # fmt: skip
 MEANINGS = (
     "where glucose stands against its usual",
     "how it moved in the last hour",
+    "what usually happens at this hour, more so when glucose is high",
     "logged insulin above the usual basal rate that still acts",
     "logged carbohydrates that still arrive",
     "what the body model expects from here",
-    "how much of the last value the filter takes for sensor noise",
-    "what the filter infers to have arrived without being logged",
 )
-# Columns of the features; the first four groups are regression, the others physiology.
-GROUPS = ((0, 2), (2, 13), (13, 15), (15, 17), (19, 21), (17, 18), (18, 19))  # columns of the features
+# Columns of the features; the first REGRESSION groups are regression, the last is physiology.
+REGRESSION = 5
+GROUPS = (
+    ((0, 2), (at.BENDS + 2, at.BENDS + 4)),
+    ((2, 13),),
+    ((at.CLOCK, at.BENDS + 2),),
+    ((13, 15),),
+    ((15, 17),),
+    ((at.SHARED, at.FEATURES),),
+)
 RANKS = [at.MEMBERS // 20, at.MEMBERS // 2, at.MEMBERS - 1 - at.MEMBERS // 20]  # 5th, 50th, 95th percentile
 
 
@@ -70,7 +77,7 @@ def notes_of(s: at.Array, now_ms: int) -> list[str]:
     if s[at.LAST_CARBS] < 0:
         told.append("no meal is logged")
     if not s[at.OWN]:
-        told.append("less than three days of data: coefficients of a simulated cohort, not the person's own")
+        told.append("less than three days of data: the coefficients lean on a simulated cohort, they are not yet the person's own")
     return told
 
 
@@ -97,9 +104,9 @@ def outlook(
         physiology = np.sort(ensemble[:, k])[RANKS]
         middle, low, high = _between(s[at.LAST_G], answers, end)
         if end > LONGEST:  # older data: from the last fitted horizon on the body model leads
-            low, high = max(min(low, float(physiology[0])), 20.0), min(max(high, float(physiology[2])), kernels.HIGHEST)
+            low, high = max(min(low, float(physiology[0])), kernels.LOWEST), min(max(high, float(physiology[2])), kernels.HIGHEST)
         mix = _mix(shares, end)
-        own, rest = abs(float(mix[4:].sum())), abs(float(mix[:4].sum()))
+        own, rest = abs(float(mix[REGRESSION:].sum())), abs(float(mix[:REGRESSION].sum()))
         share = own / (own + rest) if own + rest > 1e-9 else 0.0
         points.append(
             Point(m, now_ms + m * 60_000, middle, low, high, AIM, share, float(physiology[1]), float(physiology[0]),
@@ -124,8 +131,7 @@ def _ensemble(
 def _again(parts: at.Parts, base: at.Array, basal: float, start: int) -> at.Array:
     """The forecast of the last reading with what was logged after it."""
     s, pending = parts.scalars.copy(), parts.pending.copy()
-    kernels.announce(s, parts.slots, parts.ring, parts.members, base, basal, parts.beta, parts.widths, parts.steering,
-                     pending)  # fmt: skip
+    kernels.announce(s, parts.slots, parts.ring, parts.members, base, basal, parts.knowing, pending)
     return np.asarray(pending[(int(s[at.PENDING_N]) - 1) % at.PENDING])
 
 
@@ -133,19 +139,19 @@ def _between(now: float, answers: at.Array, end: float) -> tuple[float, float, f
     """Median, low and high `end` minutes after the last reading, between the fitted horizons."""
     x = [0.0, *map(float, at.HORIZONS)]
     middle = float(np.interp(end, x, [now, *answers[:, 0]]))
-    below = float(np.interp(end, x, [NOW_WIDTH, *(answers[:, 0] - answers[:, 1])]))
-    above = float(np.interp(end, x, [NOW_WIDTH, *(answers[:, 2] - answers[:, 0])]))
+    below = float(np.interp(end, x, [kernels.NOW_WIDTH, *(answers[:, 0] - answers[:, 1])]))
+    above = float(np.interp(end, x, [kernels.NOW_WIDTH, *(answers[:, 2] - answers[:, 0])]))
     if end > LONGEST:
         below, above = below * np.sqrt(end / LONGEST), above * np.sqrt(end / LONGEST)
-    return middle, max(middle - below, 20.0), min(middle + above, kernels.HIGHEST)
+    return middle, max(middle - below, kernels.LOWEST), min(middle + above, kernels.HIGHEST)
 
 
 def _shares(parts: at.Parts, row: at.Array) -> at.Array:
     """(3, len(NAMES)) mg/dL: what each group of features adds at each fitted horizon."""
     found, x = np.zeros((3, len(NAMES))), np.empty(at.FEATURES)
     for h in range(3):
-        kernels.gather(row, h, x)
-        found[h] = [float(parts.beta[h, a:b] @ x[a:b]) for a, b in GROUPS]
+        gather(row, h, x)
+        found[h] = [sum(float(parts.beta[h, a:b] @ x[a:b]) for a, b in group) for group in GROUPS]
     return found
 
 
@@ -160,10 +166,10 @@ def _mix(shares: at.Array, end: float) -> at.Array:
 def parameters(parts: at.Parts, basal: float) -> list[ParameterEstimate]:
     theta = parts.members[:, at.THETA : at.THETA + at.THETAS]
     told = (
-        ("insulin_sensitivity", "how strongly insulin acts; 1 is the typical adult", 1.0, "1"),
+        ("insulin_sensitivity", "how strongly insulin acts; 1 is the typical adult", 1.0, "{ratio}"),
         ("basal_glucose", "glucose at rest with the usual basal insulin", basal, "mg/dL"),
-        ("meal_absorption", "how fast meals arrive; 1 is the typical adult", 1.0, "1"),
-        ("insulin_absorption", "how fast injected insulin arrives; 1 is the typical adult", 1.0, "1"),
+        ("meal_absorption", "how fast meals arrive; 1 is the typical adult", 1.0, "{ratio}"),
+        ("insulin_absorption", "how fast injected insulin arrives; 1 is the typical adult", 1.0, "{ratio}"),
     )
     found = []
     for k, (name, meaning, scale, unit) in enumerate(told):

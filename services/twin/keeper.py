@@ -127,10 +127,13 @@ class Keeper:
         lease, new_month = self._reaching(handle, lease, base)
         view = self._view(lease, min(new_month, month_of(base.through_ms))) if base else None
         if base is None or view is None or not base.fits(view):
+            narrow = lease
             lease, view = self._widest(lease, handle)
             if base is None or not base.fits(view):
                 base, gone, slot.saved_at = self._restore(handle, lease, view)
                 slot.saved_readings = base.twin.readings if base else 0
+            if lease is not narrow:
+                slot.saved_at = None  # what older months were replayed for is written down at once
         slot.living = None  # should the model refuse, nothing half-fed stays behind
         if base is None:
             return

@@ -143,10 +143,9 @@ def _twins_are_current(ward: Ward, feeds: list[Feed]) -> None:
         assert reading() == last
 
 
-@pytest.mark.parametrize("program", ["twin-worker", "compactor"])
-def test_a_clean_stop_and_start_continues(hospital: Hospital, program: str) -> None:
-    """What was waiting when a program ended is done by the next one."""
-    ward = Ward(hospital, patients=1, days=1, seed=31)
+@pytest.mark.parametrize(("program", "seed"), [("twin-worker", 31), ("compactor", 32)])
+def test_what_waited_when_a_program_ended_is_done_by_the_next(hospital: Hospital, program: str, seed: int) -> None:
+    ward = Ward(hospital, patients=1, days=1, seed=seed)
     ward.admit()
     stub = ward.stub()
     half = len(ward.rows[0]) // 2

@@ -28,7 +28,7 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture(scope="module")
 def ward(hospital: Hospital) -> Ward:
-    made = Ward(hospital, patients=3, days=2, seed=9)
+    made = Ward(hospital, patients=4, days=2, seed=9)
     made.admit()
     return made
 
@@ -47,7 +47,9 @@ def in_order(ward: Ward, handle: UUID) -> tuple[GlucoseTwin, Inputs]:
 
 
 def lived(ward: Ward, handle: UUID) -> Living:
-    found = living.load(handle, invariants.twin_state(ward.hospital.directory, handle))
+    state = invariants.twin_state(ward.hospital.directory, handle)
+    assert state is not None
+    found = living.load(handle, state)
     assert found is not None
     return found
 
@@ -134,11 +136,20 @@ def put_observation(ward: Ward, stub: ingest_pb2_grpc.IngestStub, at_ms: int, st
 
 def test_the_state_follows_without_being_asked(ward: Ward) -> None:
     """The queue alone brings a twin up: no question, no Freshen."""
-    handle = ward.handle(0)
-    last = max(ward.rows[0], key=lambda row: row.at_ms)
-    before = lived(ward, handle).seq
-    stub = ward.stub()
-    readings = [row for row in ward.rows[0] if row.glucose is not None]
+    stub, last = ward.stub(), max(row.at_ms for row in ward.rows[3])
+    ward.put(stub, ward.rows[3])
+    handle = ward.handle(3)
+
+    def eaten() -> int:
+        state = invariants.twin_state(ward.hospital.directory, handle)
+        found = living.load(handle, state) if state else None
+        return found.through_ms if found else 0
+
+    until(lambda: eaten() == last, "a snapshot of everything")
+    before = lived(ward, handle)
+    readings = [row for row in ward.rows[3] if row.glucose is not None]
     ward.put(stub, [row.with_glucose("133") for row in readings[-14:]])
-    until(lambda: lived(ward, handle).seq > before, "a snapshot after the correction")
-    assert lived(ward, handle).through_ms == last.at_ms
+    until(lambda: lived(ward, handle).seq > before.seq, "a snapshot after the correction")
+    after = lived(ward, handle)
+    assert after.through_ms == last
+    assert after.twin.dump() != before.twin.dump()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import grpc
@@ -92,7 +93,7 @@ def peer_of(context: grpc.ServicerContext, site: str) -> Peer | None:
     pem = _property(context, "x509_pem_cert")
     if not pem:
         return None
-    digest = hashlib.sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).digest()
+    digest = _digest(pem)
     spiffe = spiffe_id(context)
     if not spiffe:
         return Peer(None, digest, f"certificate:{digest.hex()}")
@@ -100,6 +101,12 @@ def peer_of(context: grpc.ServicerContext, site: str) -> Peer | None:
     if not spiffe.startswith(start):
         raise Unauthenticated("this certificate belongs to another site", detail="site")
     return Peer(spiffe.removeprefix(start), digest, spiffe)
+
+
+@lru_cache(maxsize=1024)
+def _digest(pem: bytes) -> bytes:
+    """SHA-256 of the certificate's DER, as tokens are bound to it (RFC 8705)."""
+    return hashlib.sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).digest()
 
 
 def spiffe_id(context: grpc.ServicerContext) -> str:

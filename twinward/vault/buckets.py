@@ -7,6 +7,7 @@ January), what has no clinical time under the pseudo-period, bucket 0.
 
 from __future__ import annotations
 
+from calendar import monthrange
 from datetime import UTC, datetime
 
 import numpy as np
@@ -65,7 +66,8 @@ def all_of(bucket: int, category: int, effective_ms: Int64, precision: npt.NDArr
         return False
     if day and category not in DENSE:
         return False
-    last = first + DAY_MS if day else start_of(bucket + 100 if bucket // 100 % 100 < 12 else bucket + 8900)[0]
+    days = 1 if day else monthrange(bucket // 10000, bucket // 100 % 100)[1]
+    last = first + days * DAY_MS
     return first <= int(effective_ms.min()) and int(effective_ms.max()) < last
 
 

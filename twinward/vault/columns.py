@@ -101,9 +101,9 @@ def put_floats(values: Float64) -> bytes:
         return _BYTE.pack(FLOAT_CONSTANT) + values[:1].astype("<f8").tobytes()
     if np.all(np.abs(values) < 1e9):  # false for NaN and infinities
         for decimals in range(MOST_DECIMALS + 1):
-            whole = np.rint(values * 10.0**decimals)
+            whole = np.rint(values * 10.0**decimals).astype(np.int64)  # a minus zero is lost here and seen below
             if np.array_equal((whole / 10.0**decimals).view(np.int64), bits):
-                return struct.pack("<BB", FLOAT_DECIMAL, decimals) + put_ints(whole.astype(np.int64))
+                return struct.pack("<BB", FLOAT_DECIMAL, decimals) + put_ints(whole)
     planes = values.astype("<f8").view(np.uint8).reshape(-1, 8).T
     return _BYTE.pack(FLOAT_RAW) + np.ascontiguousarray(planes).tobytes()
 

@@ -170,14 +170,16 @@ class Reader:
         self, lease: Lease, stands: Standing, spans: Sequence[Span], found: _Found, kinds: Sequence[bool]
     ) -> None:
         groups = [group for group in stands.groups if any(span.touches(group) for span in spans)]
-        manifests = standing.committed(self._connection, stands, lease, groups)
+        with self._connection.pipeline():  # one round trip for both
+            sent = self._send_for_blocks(lease, spans, kinds)
+            manifests = standing.committed(self._connection, stands, lease, groups)
         wanted = {
             (one.tag, one.version, one.bucket): one
             for group in groups
             for one in manifests[group]
             if any(span.holds(one) for span in spans)
         }
-        shelves = self._stored(lease, spans, kinds)
+        shelves = self._shelves(lease, sent.fetchall())
         if shelves.keys() != wanted.keys():
             self._missing(lease)
         keys = _KeyRing(lease)
@@ -197,10 +199,8 @@ class Reader:
         if len(kinds) == 2 and items != sum(one.n for one in wanted.values()):
             self._missing(lease)
 
-    def _stored(
-        self, lease: Lease, spans: Sequence[Span], kinds: Sequence[bool]
-    ) -> dict[tuple[bytes, int, int], tuple[Shelf, list[Block]]]:
-        stored = self._connection.execute(
+    def _send_for_blocks(self, lease: Lease, spans: Sequence[Span], kinds: Sequence[bool]) -> psycopg.Cursor[TupleRow]:
+        return self._connection.execute(
             _BLOCKS,
             (
                 blocks.DOCUMENT_SEQ,
@@ -213,7 +213,11 @@ class Reader:
                 lease.handle,
             ),
             binary=True,
-        ).fetchall()
+        )
+
+    def _shelves(
+        self, lease: Lease, stored: Sequence[TupleRow]
+    ) -> dict[tuple[bytes, int, int], tuple[Shelf, list[Block]]]:
         category = {own: number for number, own in lease.tags.items()}
         found: dict[tuple[bytes, int, int], tuple[Shelf, list[Block]]] = {}
         for tag, version, bucket, seq, n, blob in stored:

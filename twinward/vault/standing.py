@@ -1,7 +1,7 @@
 """Where a patient's records stand: head, manifests, tail, read in one snapshot and checked.
 
 What is believed, in this order: the authority's signature over the head; the lease,
-whose root must be the head's unless the head is newer than the lease; the manifests,
+whose root must be the head's unless the head is newer or follows on it; the manifests,
 whose root must be the head's. The root before it counts only while tail rows that the
 head already counts as filed are still there: then the compactor that asked for the
 head has not committed (it may have died), and nothing is missing.
@@ -78,7 +78,9 @@ class Standing:
                 raise Incomplete("a patient's manifest is missing; restore it from a backup")
             return frozenset({EMPTY_ROOT})
         newer = 0 < lease.issued_ms <= self.head.at_ms
-        if self.head.root != lease.manifest_root and not newer:
+        # A head that was being signed while the grant was decided follows on what the grant knew.
+        follows = self.head.previous == lease.manifest_root
+        if self.head.root != lease.manifest_root and not newer and not follows:
             raise Incomplete("stored records are older than the grant says; ask for a new grant, then restore a backup")
         return frozenset({self.head.root, self.head.previous} if self.uncommitted else {self.head.root})
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -25,12 +23,3 @@ def ward(ward_of_module: Ward) -> Iterator[Ward]:
     ward_of_module.auth.down = False
     yield ward_of_module
     ward_of_module.auth.down = False
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of real files; skipped visibly without it."""
-    folder = os.environ.get("TWINWARD_DATA")
-    if not folder:
-        pytest.skip("TWINWARD_DATA names no folder with real data")
-    return Path(folder)

@@ -55,7 +55,7 @@ def start(node: Node, *arguments: str) -> subprocess.Popen[bytes]:
     return process
 
 
-def wait(so: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait(so: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not so():
         assert time.monotonic() < deadline, "waited too long"
@@ -64,7 +64,7 @@ def wait(so: Callable[[], bool], seconds: float = 30.0) -> None:
 
 def up(node: Node) -> subprocess.Popen[bytes]:
     process = start(node)
-    for _ in control.progress(node, CLOCK, 60):
+    for _ in control.progress(node, CLOCK, 120):
         pass
     return process
 
@@ -93,7 +93,7 @@ def test_it_starts_restarts_and_stops(node: Node) -> None:
     assert status.memory_bytes > 20_000_000
     last = pids(node)
     assert control.stop(node, CLOCK)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert not any(psutil.pid_exists(pid) for pid in last.values())
     assert not control.status(node, CLOCK).up
     assert not control.stop(node, CLOCK)
@@ -114,13 +114,13 @@ def test_a_killed_supervisor_takes_everything_along_and_the_next_one_starts(node
 def test_a_program_that_ends_again_and_again_is_named(node: Node) -> None:
     process = start(node, "--ends")
     with pytest.raises(Unavailable, match="ingest ends again and again"):
-        for _ in control.progress(node, CLOCK, 60):
+        for _ in control.progress(node, CLOCK, 120):
             pass
     entry = next(one for one in control.status(node, CLOCK).programs if one.name == "ingest")
     assert entry.exit_code == 3
     assert not entry.healthy
     control.stop(node, CLOCK)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_fixed_port_that_is_taken_stops_the_start_with_a_sentence(node: Node) -> None:
@@ -131,7 +131,7 @@ def test_a_fixed_port_that_is_taken_stops_the_start_with_a_sentence(node: Node) 
         with (node.directory / "node.toml").open("a") as file:
             file.write(f"\n[ports]\nauth = {port}\n")
         process = start(node)
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     with pytest.raises(Unready, match=f"port {port} of auth is taken"):
         for _ in control.progress(node, CLOCK, 5):
             pass
@@ -141,8 +141,8 @@ def test_the_ports_stay_from_one_run_to_the_next(node: Node) -> None:
     process = up(node)
     first = node.last_ports()
     control.stop(node, CLOCK)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     process = up(node)
     assert node.last_ports() == first
     control.stop(node, CLOCK)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0

@@ -61,7 +61,7 @@ def test_a_bundle_goes_as_it_is(tmp_path: Path) -> None:
     payload = b'{"resourceType":"Bundle","type":"batch","entry":[{"resource": {"resourceType":"Basic","v":7.10}}]}'
     file = tmp_path / "b.json.gz"
     file.write_bytes(gzip.compress(payload))
-    assert [one.payload for one in import_files.messages(file, None)] == [payload]
+    assert [one.payload for one in import_files.messages(file)] == [payload]
 
 
 def test_a_large_bundle_is_cut_and_every_part_has_the_patient(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_large_bundle_is_cut_and_every_part_has_the_patient(tmp_path: Path) ->
     entries += [{"resource": observation(number)} for number in range(9_000)]
     file = tmp_path / "b.json"
     file.write_bytes(orjson.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}))
-    parts = [read(one.payload) for one in import_files.messages(file, None)]
+    parts = [read(one.payload) for one in import_files.messages(file)]
     assert [len(part) for part in parts] == [4_000, 4_000, 1_003]
     assert all(part[0].kind == "Patient" for part in parts)
     assert len({entry.resource["id"] for part in parts for entry in part}) == 9_001
@@ -78,29 +78,29 @@ def test_a_large_bundle_is_cut_and_every_part_has_the_patient(tmp_path: Path) ->
 def test_lines_are_gathered_and_cut_at_the_same_places(tmp_path: Path) -> None:
     file = tmp_path / "Observation.000"
     file.write_bytes(b"\n".join(orjson.dumps(observation(number)) for number in range(2_500)) + b"\n\n")
-    first = [one.payload for one in import_files.messages(file, None)]
+    first = [one.payload for one in import_files.messages(file)]
     assert [len(read(one)) for one in first] == [1_000, 1_000, 500]
-    assert first == [one.payload for one in import_files.messages(file, None)]
+    assert first == [one.payload for one in import_files.messages(file)]
     assert read(first[0])[0].body == orjson.dumps(observation(0))
 
 
 def test_memory_is_bounded_by_size_too(tmp_path: Path) -> None:
     file = tmp_path / "Observation.ndjson"
     file.write_bytes(b"\n".join(orjson.dumps(observation(number, 3_000_000)) for number in range(10)))
-    assert max(len(one.payload) for one in import_files.messages(file, None)) < 12.1 * 1024 * 1024
+    assert max(len(one.payload) for one in import_files.messages(file)) < 12.1 * 1024 * 1024
 
 
 def test_a_consent_is_added_for_every_patient(tmp_path: Path) -> None:
     file = tmp_path / "b.json"
     entries = [{"fullUrl": "urn:uuid:1", "resource": PATIENT}, {"resource": observation(1)}]
     file.write_bytes(orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries}))
-    (one,) = import_files.messages(file, orjson.dumps(CONSENT))
+    (one,) = import_files.messages(file, (orjson.dumps(CONSENT),))
     added = read(one.payload)[-1].resource
     assert added["patient"] == {"reference": "urn:uuid:1"}
     assert added["id"] != "template"
     alone = tmp_path / "Patient-p.json"
     alone.write_bytes(orjson.dumps(PATIENT))
-    (one,) = import_files.messages(alone, orjson.dumps(CONSENT))
+    (one,) = import_files.messages(alone, (orjson.dumps(CONSENT),))
     assert [entry.resource.get("patient") for entry in read(one.payload)] == [None, {"reference": "Patient/p"}]
 
 
@@ -117,8 +117,10 @@ def test_a_table_is_cut_with_its_header_and_never_inside_a_cell(tmp_path: Path) 
     parts = [one.payload for one in import_files.series(file, said.columns)]
     assert len(parts) == 2
     assert all(part.startswith(b"p,t,g,note\n") and part.endswith(b'two lines"\n') for part in parts)
-    bundle = import_files.series_consents(orjson.dumps(CONSENT), parts[0], said)
-    assert [entry.resource["patient"] for entry in read(bundle)] == [{"identifier": {"system": "urn:x", "value": "7"}}]
+    added = (orjson.dumps(CONSENT), import_files.care_team_template(["clinician"]))
+    consent, team = (entry.resource for entry in read(import_files.series_additions(added, parts[0], said)))
+    assert consent["patient"] == team["subject"] == {"identifier": {"system": "urn:x", "value": "7"}}
+    assert consent["id"] != team["id"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, name: str, content: bytes,
     file = tmp_path / name
     file.write_bytes(content)
     with pytest.raises(BadInput, match=says):
-        list(import_files.messages(file, None))
+        list(import_files.messages(file))
 
 
 def test_paths_that_are_not_there_or_hold_nothing(tmp_path: Path) -> None:

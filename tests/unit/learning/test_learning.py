@@ -94,17 +94,18 @@ def test_regression_is_ridge_towards_the_prior() -> None:
 
 
 def covered(shift: float, scale: float) -> tuple[float, float, float]:
-    """Overall, low and high coverage of a forecast of 130 that errs by scale and, halfway, by shift."""
+    """Overall, low and high coverage of a forecast that errs by scale and, halfway, by shift; sigma knows neither."""
     chance = np.random.Generator(np.random.Philox(9))
-    width, steering = np.array([30.0, 30.0, 0.0]), np.array([0.10, 1.0, 58.0, 105.0])
+    factors, steering = np.array([2.5, 2.5, 0.0]), np.array([0.12, 1.5, 54.0, 4.0])
     hits: list[tuple[float, bool]] = []
     for k in range(12_000):
         middle = float(chance.uniform(60, 260))
         y = middle + scale * chance.standard_normal() + (shift if k > 6000 else 0.0)
-        low, high = conformal.low_end(middle, width[0], steering), middle + width[1]
+        low = middle - conformal.below(middle, 16.0, factors, steering, 180.0)
+        high = middle + conformal.above(16.0, factors)
         if k % 6000 > 1500:
             hits.append((y, low <= y <= high))
-        conformal.learn(width, steering, middle, low, high, y, 70.0, 180.0)
+        conformal.learn(factors, steering, middle, 16.0, low, high, y, 70.0, 180.0)
 
     def rate(chosen: list[bool]) -> float:
         return float(np.mean(chosen))
@@ -122,3 +123,16 @@ def test_intervals_keep_their_promise_after_a_shift_and_in_the_outer_bands(shift
     assert 0.86 <= overall <= 0.96
     assert low >= 0.80
     assert high >= 0.80
+
+
+def test_an_interval_is_never_lopsided_and_reaches_its_floor_without_a_jump() -> None:
+    steering = np.array([0.12, 1.5, 54.0, 4.0])
+    for pair in ((1.0, 6.0), (6.0, 1.0), (2.5, 2.5)):
+        factors = np.array([*pair, 0.0])
+        for middle in np.linspace(40, 400, 400):
+            below = conformal.below(middle, 15.0, factors, steering, 180.0)
+            assert 1 / 2.5 - 1e-12 <= below / conformal.above(15.0, factors) <= 2.5 + 1e-12
+    factors = np.array([2.0, 2.0, 0.0])
+    ends = [m - conformal.below(m, 15.0, factors, steering, 180.0) for m in np.arange(40.0, 200.0, 0.5)]
+    assert np.abs(np.diff(ends)).max() < 0.5 * (1 + conformal.RAMP) + 1e-9
+    assert 100 - conformal.below(100.0, 15.0, factors, steering, 180.0) == pytest.approx(54.0)

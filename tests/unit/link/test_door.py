@@ -12,7 +12,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.site import Fixed, Site
@@ -345,60 +344,6 @@ def test_health_needs_a_certificate_and_no_token(site: Site, auth_address: str) 
     with open_channel(auth_address, "auth", site.settings("compactor"), None) as to_auth:
         answer = health_pb2_grpc.HealthStub(to_auth).Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
-
-
-def _service(name: str, option: bytes | None, *, stream: bool = False) -> Any:
-    """A service that no .proto of ours holds; `option` is the serialised Access."""
-    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package="t", syntax="proto3")
-    file.message_type.add(name="M")
-    method = file.service.add(name=name).method.add(name="Do", input_type=".t.M", output_type=".t.M")
-    method.server_streaming = stream
-    if option is not None:
-        method.options.MergeFromString(_varint(50990 << 3 | 2) + bytes([len(option)]) + option)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return pool.FindServiceByName(f"t.{name}")
-
-
-def _varint(number: int) -> bytes:
-    found = b""
-    while number > 0x7F:
-        found += bytes([(number & 0x7F) | 0x80])
-        number >>= 7
-    return found + bytes([number])
-
-
-@pytest.mark.parametrize(
-    ("name", "option", "stream", "why"),
-    [
-        ("NoOption", None, False, "no access option"),
-        ("Empty", b"", False, "lets nobody in"),
-        ("Unknown", b"\x0a\x03fly", False, "no role holds"),
-        ("Stream", b"\x22\x04twin", True, "stream"),
-        ("Enrolling", b"\x28\x01", False, "wrong listener"),
-    ],
-)
-def test_a_method_without_a_proper_access_option_stops_the_server(
-    site: Site, name: str, option: bytes | None, stream: bool, why: str
-) -> None:
-    served = [(lambda servicer, server: None, object(), _service(name, option, stream=stream))]
-    with pytest.raises(Unready, match=why):
-        serve(served, site.settings("twin"), site.verifier("twin"))
-
-
-def test_every_rpc_of_the_contract_has_its_access(site: Site) -> None:
-    from twinward.link.access import table
-    from twinward.wire.v1 import ingest_pb2
-
-    services = [
-        service for file in (auth_pb2, ingest_pb2, twin_pb2) for service in file.DESCRIPTOR.services_by_name.values()
-    ]
-    whole = {
-        **table([s for s in services if s is not ENROLMENT], enrolment=False),
-        **table([ENROLMENT], enrolment=True),
-    }
-    assert len(whole) == sum(len(service.methods) for service in services)
-    assert whole["/twinward.wire.v1.Auth/Grant"].forwarded_by == {"twin"}
 
 
 def test_an_address_in_use_is_one_sentence(site: Site, twin_address: str) -> None:

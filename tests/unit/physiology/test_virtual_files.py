@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import tomllib
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from services.cli.virtual import end_of, generate, group
+from services.cli.virtual import end_of, generate, group, latest
+from twinward.clock import SetClock, SystemClock
 from twinward.errors import BadInput
 
 UNTIL = "2026-11-22T12:00:00Z"
@@ -97,3 +99,13 @@ def test_arguments_out_of_range_are_told(tmp_path: Path) -> None:
     )
     assert run.exit_code == 0, run.output
     assert "3 files" in run.output
+
+
+def test_without_until_the_data_end_now(tmp_path: Path) -> None:
+    assert latest(SetClock(1_795_348_799_000)) == "2026-11-22T11:55:00+00:00"
+    assert latest(SetClock(1_795_348_800_000)) == "2026-11-22T12:00:00+00:00"
+    begun = SystemClock().now_ms() / 1000
+    done = CliRunner().invoke(group, ["generate", str(tmp_path), "--patients", "1", "--days", "1"])
+    assert done.exit_code == 0, done.output
+    rows = list(csv.DictReader((tmp_path / "patient-0001.csv").read_text().splitlines()))
+    assert begun - 300 <= datetime.fromisoformat(rows[-1]["time"]).timestamp() <= begun + 120

@@ -59,3 +59,19 @@ def test_the_hash_follows_every_source_file(tmp_path: Path) -> None:
     file.write_text("A = 1\n")
     assert source_hash(folder.glob("*.py")) == before
     assert {each.parent.name for each in kernel_files()} == {"physiology", "learning", "twin"}
+
+
+def test_a_constant_of_the_layout_names_another_folder(tmp_path: Path) -> None:
+    """Kernels take numbers from glucose_layout.py, which holds no kernel itself."""
+    copies = []
+    for file in kernel_files():  # sorted by whole path, so the copies' hash is their own
+        to = tmp_path / file.parent.name / file.name
+        to.parent.mkdir(exist_ok=True)
+        to.write_bytes(file.read_bytes())
+        copies.append(to)
+    before = source_hash(copies)
+    layout = tmp_path / "twin" / "glucose_layout.py"
+    edited = layout.read_text().replace("MEMBERS = 60\n", "MEMBERS = 40\n")
+    assert edited != layout.read_text()
+    layout.write_text(edited)
+    assert source_hash(copies) != before

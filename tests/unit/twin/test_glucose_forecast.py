@@ -56,6 +56,33 @@ def test_intervals_widen_with_the_horizon_and_with_the_age_of_the_data() -> None
     assert any("min old" in note for note in twin.forecast([30], now + 60 * MINUTE).notes)
 
 
+@pytest.mark.parametrize("hours", [2, 8, 24, 48, 71, 80])
+@pytest.mark.parametrize("number", [3, 4, 5])
+def test_a_band_from_little_data_is_sane(hours: int, number: int) -> None:
+    """No side beyond 2.5 times the other, and nothing gets surer by looking further."""
+    end = FIRST_MS + hours * 3_600_000
+    twin = fed([r for r in lived(4, number) if r.effective_ms <= end])
+    ahead = [10, 20, 30, 45, 60, 90, 120]
+    points = twin.forecast(ahead, twin.state_ms).points
+    widths = np.array([p.high - p.low for p in points])
+    assert (np.diff(widths) >= -1e-9).all()
+    for p in points:
+        assert p.low < p.median < p.high
+        if p.low > 20.0 + 1e-9:  # where it is not cut off
+            assert 1 / 2.5 - 1e-9 <= (p.high - p.median) / (p.median - p.low) <= 2.5 + 1e-9
+    assert widths[4] < 200 or twin.recent()[-1].value > 250
+
+
+def test_a_steady_twin_after_three_days_says_nothing_absurd() -> None:
+    """The case that was reported: level at 145 after three days, and a low end of 55 an hour ahead."""
+    minutes = np.arange(5, 3 * 1440 + 1, 5)
+    wave = 145 + 18 * np.sin(minutes / 200) + 6 * np.sin(minutes / 23)
+    twin = fed([row(CGM_GLUCOSE, m, v, "mg/dL") for m, v in zip(minutes, wave, strict=True)])
+    for point in twin.forecast([30, 60, 120], twin.state_ms).points:
+        assert point.low > 90
+        assert point.high < 220
+
+
 def test_a_bolus_after_the_last_reading_is_not_lost() -> None:
     rows = [*lived()]
     end = rows[-1].effective_ms
@@ -76,8 +103,8 @@ def test_contributions_add_up_to_the_change_and_shares_to_one() -> None:
     assert sum(c.value for c in told.contributions) == pytest.approx(point.median - last, abs=1e-9)
     assert 0 <= told.physiology_share <= 1
     assert told.physiology_share == point.physiology_share
-    physiology = sum(c.value for c in told.contributions[4:])
-    rest = sum(c.value for c in told.contributions[:4])
+    physiology = sum(c.value for c in told.contributions[5:])
+    rest = sum(c.value for c in told.contributions[:5])
     assert told.physiology_share == pytest.approx(abs(physiology) / (abs(physiology) + abs(rest)))
     assert told.inputs
     assert told.parameters
@@ -87,6 +114,7 @@ def test_parameters_say_what_was_learned() -> None:
     young, old = fed(lived(1)), fed(lived(8))
     assert [p.name for p in old.parameters()] == [p.name for p in young.parameters()]
     assert GlucoseTwin.start(TWIN, FIRST_MS).parameters() == []
+    assert {p.unit for p in old.parameters()} == {"{ratio}", "mg/dL"}
     for estimate in old.parameters():
         assert estimate.low <= estimate.value <= estimate.high
         assert 0 < estimate.prior_ratio < 1.5
@@ -194,7 +222,7 @@ def test_intervals_hold_on_people_who_live_by_other_equations_and_forget_meals()
     pooled = np.concatenate(people)
     for h in range(2):
         hit, y = pooled[:, h], pooled[:, 2 + h]
-        assert 0.85 <= hit.mean() <= 0.97
+        assert 0.85 <= hit.mean() <= 0.95
         for inside in (y < 70, (y >= 70) & (y <= 180), y > 180):
             assert inside.sum() > 100
             assert hit[inside].mean() >= 0.80

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from twinward.vault import batches, contents, hpke, tail
 from twinward.vault.acceptance import SealedPart
 from twinward.vault.batches import TailRow
 from twinward.vault.lease import Lease
+from twinward.wire.codec.compaction import Change
 
 DAY_MS = 86_400_000
 TABLES = ("vault.block", "vault.manifest", "vault.manifest_group", "vault.manifest_head", "vault.tail",
@@ -249,3 +250,32 @@ def test_the_compactor_files_nothing_over_a_lie(case: Case, attack: str) -> None
     assert (counts.refused, counts.patients, counts.items) == (1, 1, 3)
     assert counts.trouble is not None
     assert case.store.count("vault.tail", case.patient.handle) == before
+
+
+def test_a_head_that_was_being_signed_while_the_grant_was_decided_is_believed(case: Case) -> None:
+    """The grant knew the root before, and its time is later than the head's: it follows on it all the same."""
+    head = case.store.issuer.head(case.patient.handle)
+    assert head is not None
+    late = replace(case.lease, manifest_root=head.previous, manifest_previous=b"", issued_ms=head.at_ms + 1)
+    assert sorted(case.store.reader().rows(late).value.tolist()) == sorted(case.values)
+    later = replace(late, manifest_root=bytes(32))
+    with pytest.raises(Incomplete):
+        case.store.reader().rows(later)
+
+
+def test_auth_refusing_one_patient_stops_no_other(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(22)
+    others = [case.store.patient() for _ in range(3)]
+    for other in others:
+        case.store.writer().write(batch([SealedPart(other.handle, Category.LABS, readings(rng, NOW_MS, 3), [])]))
+    seal = case.store.issuer.seal
+
+    def refusing(changes: Sequence[Change]) -> None:
+        if any(change.handle == case.patient.handle for change in changes):
+            raise Incomplete("not this one")
+        seal(changes)
+
+    monkeypatch.setattr(case.store.issuer, "seal", refusing)
+    counts = case.store.compaction().run()
+    assert (counts.refused, counts.patients, counts.items) == (1, 3, 9)
+    assert case.read() == sorted(case.values)

@@ -1,0 +1,280 @@
+"""Living states on the real store: followed, replayed, kept small, forgotten when a lease ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+from psycopg_pool import ConnectionPool
+
+from services.twin import living
+from services.twin.keeper import Keeper, opened_from
+from services.twin.leases import Refused, UpkeepAnswer, UpkeepLeases
+from services.twin.retention import DAY_MS, HOUR_MS
+from services.twin.sealed import SnapshotSeals, StoredInputs
+from services.twin.store import Pool, SnapshotReader, TwinStore
+from tests.conftest import Database
+from tests.unit.vault.store import NOW_MS, Store, batch, reading
+from twinward.clock import SystemChance, month_of
+from twinward.errors import ConsentDenied
+from twinward.record import TWIN_INPUTS, Category, Handle, Measurement
+from twinward.vault.acceptance import SealedPart
+from twinward.vault.keytree import Period
+from twinward.vault.lease import Lease
+
+STEP = 300_000
+CATEGORIES = (*TWIN_INPUTS, Category.MODEL_STATE)
+
+
+@dataclass
+class Desk:
+    """Grants like auth does, by the same issuer that made the keys; counts what was asked."""
+
+    store: Store
+    refuse: set[Handle] = field(default_factory=set)
+    wide: bool = False  # a patient without a twin yet: every month
+    asked: list[tuple[tuple[Handle, ...], tuple[int, int] | None]] = field(default_factory=list)
+    uses: list[tuple[bytes, int]] = field(default_factory=list)
+
+    def grant_upkeep(self, handles: Sequence[Handle], replay: tuple[int, int] | None = None) -> UpkeepAnswer:
+        self.asked.append((tuple(handles), replay))
+        now = month_of(NOW_MS)
+        first = 202001 if self.wide else (replay[0] if replay else now - 1)
+        leases = [
+            self.store.issuer.lease(
+                one, "twin_worker", CATEGORIES, Period(first, now, False), tails=True, seconds=86_400, purpose="upkeep"
+            )
+            for one in handles
+            if one not in self.refuse
+        ]
+        return UpkeepAnswer(leases, [Refused(one, "no-consent") for one in handles if one in self.refuse])
+
+    def report_use(self, uses: Sequence[tuple[bytes, int]]) -> None:
+        self.uses += uses
+
+    def return_leases(self, lease_ids: Sequence[bytes]) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def store(postgres: Database) -> Iterator[Store]:
+    opened = Store.open(postgres)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def pool(postgres: Database) -> Iterator[Pool]:
+    with ConnectionPool[psycopg.Connection[tuple[object, ...]]](
+        postgres.dsn("twin_worker"), min_size=1, max_size=4, open=True
+    ) as found:
+        yield found
+
+
+@dataclass
+class House:
+    store: Store
+    pool: Pool
+    desk: Desk
+    leases: UpkeepLeases
+    keeper: Keeper
+    twins: TwinStore
+
+    def send(self, handle: Handle, rows: Sequence[Measurement]) -> None:
+        self.store.writer().write(batch([SealedPart(handle, Category.DEVICES, rows, ())]))
+
+    def bring_up(self, handle: Handle, *, save: bool = False) -> living.Living:
+        """The state in memory after everything stored was taken."""
+        self.leases.obtain([handle])
+        self.keeper.bring_up(handle, save=save)
+        found = self.keeper._slots[handle].living
+        assert found is not None
+        return found
+
+    def stored(self, handle: Handle) -> living.Living:
+        """The state of the newest snapshot."""
+        lease: Lease = self.leases.lease(handle)
+        sealed, _ = SnapshotReader(self.pool).newest(handle)
+        assert sealed is not None
+        plain = SnapshotSeals(self.store.issuer.site, SystemChance()).open(lease, sealed)
+        assert plain is not None
+        found = living.load(handle, plain)
+        assert found is not None
+        return found
+
+
+def house(store: Store, pool: Pool, live_most: int = 10) -> House:
+    desk = Desk(store)
+    leases = UpkeepLeases(desk, store.clock, cohort=500, renew_before_ms=HOUR_MS)
+    twins = TwinStore(pool)
+    inputs = StoredInputs(pool, store.issuer.site, store.issuer.authority_public, store.clock)
+    seals = SnapshotSeals(store.issuer.site, SystemChance())
+    keeper = Keeper(twins, inputs, seals, leases, store.clock, live_most=live_most, snapshot_readings=12)
+    return House(store, pool, desk, leases, keeper, twins)
+
+
+@pytest.fixture
+def of(store: Store, pool: Pool) -> House:
+    return house(store, pool)
+
+
+def rows_from(first_ms: int, n: int, seed: int = 0) -> list[Measurement]:
+    return [
+        reading(first_ms + k * STEP, 110.0 + (k * 7 + seed) % 60, (seed * 100_000 + k + 1).to_bytes(16, "big"))
+        for k in range(n)
+    ]
+
+
+def test_in_pieces_late_and_corrected_is_what_in_order_is(of: House) -> None:
+    late, straight = of.store.patient(CATEGORIES).handle, of.store.patient(CATEGORIES).handle
+    rows = rows_from(NOW_MS - DAY_MS, 120)
+    of.send(late, rows[:40])
+    of.bring_up(late)
+    of.send(late, rows[60:])
+    of.bring_up(late)
+    wrong = reading(rows[70].effective_ms, 300.0, rows[70].lineage, received_ms=NOW_MS + 1)
+    of.send(late, [*rows[40:60], wrong])
+    replayed = of.bring_up(late)
+    assert of.keeper.replays == 1
+    right = reading(rows[70].effective_ms, rows[70].value, rows[70].lineage, received_ms=NOW_MS + 2)
+    of.send(late, [right])
+    corrected = of.bring_up(late)
+    assert of.keeper.replays == 2
+    assert replayed.twin.dump() != corrected.twin.dump()
+    of.send(straight, rows)
+    in_order = of.bring_up(straight)
+    # The same rows of another patient differ by their noise, which is keyed by the patient.
+    assert in_order.months == corrected.months
+    assert in_order.through_ms == corrected.through_ms
+    stored = StoredInputs(of.pool, of.store.issuer.site, of.store.issuer.authority_public, of.store.clock)
+    view = stored.view(of.leases.lease(late), 0)
+    fresh = living.start(late, view)
+    assert fresh is not None
+    for _ in fresh.eat(view.inputs):
+        pass
+    assert fresh.twin.dump() == corrected.twin.dump()
+
+
+def test_compaction_under_a_state_changes_nothing(of: House) -> None:
+    handle = of.store.patient(CATEGORIES).handle
+    rows = rows_from(NOW_MS - DAY_MS, 60, seed=2)
+    of.send(handle, rows[:30])
+    before = of.bring_up(handle).twin.dump()
+    of.store.settle()
+    of.keeper.drop(handle)
+    of.leases.forget(handle)
+    assert of.bring_up(handle).twin.dump() == before
+    of.send(handle, rows[30:])
+    of.store.settle()
+    of.leases.forget(handle)  # a lease as auth would give it now, with the manifest's new root
+    assert of.bring_up(handle).twin.readings == 60
+    assert of.keeper.replays == 0
+
+
+def test_snapshots_come_every_twelve_readings_and_on_demand(of: House) -> None:
+    handle = of.store.patient(CATEGORIES).handle
+    rows = rows_from(NOW_MS - 6 * HOUR_MS, 40, seed=3)
+    of.send(handle, rows[:1])
+    of.bring_up(handle)
+    assert of.stored(handle).through_ms == rows[0].effective_ms
+    for row in rows[1:12]:
+        of.send(handle, [row])
+        of.bring_up(handle)
+    assert of.stored(handle).twin.readings == 1
+    of.send(handle, [rows[12]])
+    of.bring_up(handle)
+    assert of.stored(handle).twin.readings == 13
+    of.send(handle, [rows[13]])
+    of.bring_up(handle, save=True)
+    assert of.stored(handle).twin.readings == 14
+    count = len(of.twins.ladder(handle))
+    of.bring_up(handle, save=True)
+    assert len(of.twins.ladder(handle)) == count
+
+
+def test_a_restart_goes_on_from_the_snapshot(of: House) -> None:
+    handle = of.store.patient(CATEGORIES).handle
+    rows = rows_from(NOW_MS - DAY_MS, 100, seed=4)
+    of.send(handle, rows[:90])
+    of.bring_up(handle)
+    of.send(handle, rows[90:])
+    expected = of.bring_up(handle).twin.dump()
+    again = house(of.store, of.pool)
+    assert handle in again.twins.behind()
+    assert again.bring_up(handle, save=True).twin.dump() == expected
+    assert again.keeper.replays == 0
+    assert handle not in again.twins.behind()
+
+
+def test_memory_is_bounded_and_what_left_comes_back(store: Store, pool: Pool) -> None:
+    of = house(store, pool, live_most=2)
+    handles = [store.patient(CATEGORIES).handle for _ in range(4)]
+    dumps = {}
+    for seed, handle in enumerate(handles):
+        of.send(handle, rows_from(NOW_MS - 3 * HOUR_MS, 20, seed=10 + seed))
+        dumps[handle] = of.bring_up(handle).twin.dump()
+    assert of.keeper.live == 2
+    for handle in handles:
+        assert of.bring_up(handle).twin.dump() == dumps[handle]
+    assert of.keeper.live == 2
+
+
+def test_a_refused_patient_has_no_state_and_a_dropped_one_none_left(of: House) -> None:
+    handle, other = of.store.patient(CATEGORIES).handle, of.store.patient(CATEGORIES).handle
+    of.desk.refuse = {other}
+    of.send(handle, rows_from(NOW_MS - HOUR_MS, 5, seed=20))
+    of.send(other, rows_from(NOW_MS - HOUR_MS, 5, seed=21))
+    of.bring_up(handle)
+    with pytest.raises(ConsentDenied):
+        of.bring_up(other)
+    assert of.keeper.live == 1
+    of.keeper.drop(handle)
+    assert of.keeper.live == 0
+
+
+def test_row_level_security_ends_with_the_lease(of: House) -> None:
+    handle = of.store.patient(CATEGORIES).handle
+    of.send(handle, rows_from(NOW_MS - HOUR_MS, 5, seed=22))
+    of.bring_up(handle)
+    assert of.twins.ladder(handle)
+    of.store.issuer.end(of.leases.lease(handle))
+    assert of.twins.ladder(handle) == []
+
+
+def test_older_rows_are_replayed_under_a_decision_of_its_own(of: House) -> None:
+    """Late rows of a month that the lease does not open, filed into blocks meanwhile."""
+    handle = of.store.patient(CATEGORIES).handle
+    rows = rows_from(NOW_MS - 80 * DAY_MS, 30, seed=30)
+    now = rows_from(NOW_MS - 3 * HOUR_MS, 10, seed=31)
+    of.desk.wide = True
+    of.send(handle, [*rows[:10], *rows[20:], *now])
+    of.bring_up(handle)
+    of.store.settle()
+    of.desk.wide = False
+    for _ in range(2):  # filing moved the old rows into blocks: looked at once, then written down
+        of.keeper.drop(handle)
+        of.leases.forget(handle)
+        narrow = of.bring_up(handle)
+    assert opened_from(of.leases.lease(handle)) == month_of(NOW_MS) - 1
+    assert narrow.twin.readings == 30
+    assert len([replay for _, replay in of.desk.asked if replay is not None]) == 1
+    of.send(handle, rows[10:20])
+    of.store.settle()
+    of.leases.forget(handle)
+    whole = of.bring_up(handle)
+    assert whole.twin.readings == 40
+    replays = [replay for _, replay in of.desk.asked if replay is not None]
+    assert len(replays) == 2
+    assert replays[-1][0] == month_of(rows[0].effective_ms)
+
+
+def test_the_queue_gives_each_patient_once(of: House) -> None:
+    handle = of.store.patient(CATEGORIES).handle
+    while of.twins.take_pending(500):
+        pass
+    of.send(handle, rows_from(NOW_MS - HOUR_MS, 2, seed=40))
+    of.send(handle, rows_from(NOW_MS, 2, seed=41))
+    assert of.twins.take_pending(500) == {handle: of.twins.stored_seq(handle)}
+    assert of.twins.take_pending(500) == {}
