@@ -143,9 +143,9 @@ def constants(changed: dict[str, float]) -> Iterator[None]:
 
 def intervals(trace: skill.Trace, h: int, changed: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     """(n,) low, (n,) high, as conformal.py makes them of the twin's medians and sigmas."""
-    below, above, learn = (
-        getattr(f, "py_func", f) for f in (conformal.below, conformal.above, conformal.learn)
-    )  # fmt: skip
+    below: Callable[..., float] = getattr(conformal.below, "py_func")  # noqa: B009  the type does not tell
+    above: Callable[..., float] = getattr(conformal.above, "py_func")  # noqa: B009
+    learn: Callable[..., None] = getattr(conformal.learn, "py_func")  # noqa: B009
     steering, factors = START_STEERING[h].copy(), np.array([START_FACTORS, START_FACTORS, 0.0])
     for column, name in ((conformal.WEIGHT, "weight"), (conformal.FLOOR, "floor"), (conformal.REACH, "reach")):
         steering[column] = changed.get(name, steering[column])
@@ -177,9 +177,7 @@ def judged(trace: skill.Trace, h: int, window: str, ends: tuple[np.ndarray, np.n
     for bottom, top in skill.BANDS.values():
         band = there & (y >= bottom) & (y < top)
         found.append(float(inside[band].mean()) if band.sum() >= 10 else np.nan)
-    mine, theirs = (
-        skill.score(y[there], low[there], high[there]) for low, high in (ends, (arx - width, arx + width))
-    )
+    mine, theirs = (skill.score(y[there], low[there], high[there]) for low, high in (ends, (arx - width, arx + width)))
     return [*found, mine / theirs]
 
 

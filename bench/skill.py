@@ -5,9 +5,10 @@
 
 Beside the twin, on the same readings and with the same inputs: persistence, ridge on 12
 lags (AR), ridge on 12 lags and the same insulin and carbohydrate pools (ARX), ARX with the clock
-and the bends that the twin's regression has ("clocked"): all but the body. The ridges are refitted every day on everything before, as the twin's regression is; their intervals
-are split conformal on the middle third. Every number is of forecasts made before their
-outcome was known, on complete lags.
+and the bends that the twin's regression has ("clocked"): all but the body. The ridges are
+refitted every day on everything before, as the twin's regression is; the interval of ARX is
+split conformal on the middle third. Every number is of forecasts made before their outcome
+was known, on complete lags. No constant was chosen on these thirds (bench/choose.py).
 """
 
 from __future__ import annotations
@@ -225,8 +226,8 @@ def table(rows: list[Row]) -> str:
         lines += [
             f"### {minutes} minutes ahead",
             "",
-            "| patient | n | persistence | AR | ARX | ARX+clock | body alone | twin | cover | <70 (n) | 70-180 | >180 | "
-            "interval score twin / ARX |",
+            "| patient | n | persistence | AR | ARX | ARX+clock | body alone | twin | cover | <70 (n) | 70-180 | "
+            ">180 | interval score twin / ARX |",
             "|" + 13 * "---|",
         ]
         pooled = summary(rows, minutes)

@@ -113,11 +113,16 @@ class Cancelled(TwinwardError):
 
 
 def every_error() -> dict[str, type[TwinwardError]]:
-    """Reason -> type, for turning a refusal that came over the wire back into its type."""
+    """Reason -> type, for turning a refusal that came over the wire back into its type.
+
+    Types without a reason of their own, or that are not made of a sentence alone, are
+    left out: whoever gets such a refusal makes the general type of its code of it.
+    """
     found: dict[str, type[TwinwardError]] = {}
     waiting: list[type[TwinwardError]] = [TwinwardError]
     while waiting:
-        kind = waiting.pop()
-        found[kind.reason] = kind
+        kind = waiting.pop(0)  # parents first: nobody takes a reason that is taken
+        if "reason" in vars(kind) and kind.__init__ is TwinwardError.__init__:
+            found.setdefault(kind.reason, kind)
         waiting.extend(kind.__subclasses__())
     return found

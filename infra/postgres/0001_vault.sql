@@ -80,6 +80,7 @@ create table vault.public_key_set (
   signature bytea not null
 );
 create index public_key_set_handle on vault.public_key_set (handle, version);
+create index public_key_set_until on vault.public_key_set (valid_until);
 create table vault.public_key (
   set_id bigint not null references vault.public_key_set on delete cascade,
   handle uuid not null,
@@ -91,6 +92,7 @@ create table vault.public_key (
   public_key bytea not null,
   primary key (handle, tag, version, month)
 );
+create index public_key_set_id on vault.public_key (set_id);
 create table vault.patient_state (
   handle uuid primary key,
   next_seq bigint not null default 1,
@@ -114,6 +116,7 @@ create table vault.lease (
   actor text not null
 );
 create index lease_live on vault.lease (role, handle, until);
+create index lease_until on vault.lease (until);
 
 -- Data: tail, blocks, manifests ------------------------------------------------
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psycopg
 
-from services.auth import keyring
+from services.auth import feeds, keyring
 from services.auth.admit import Admit
 from services.auth.api import AuthDoor, EnrolmentDoor, served_auth, served_enrolment
 from services.auth.audit import Audit
@@ -40,6 +40,7 @@ from services.auth.kek import FileProvider
 from services.auth.leases import Leases
 from services.auth.listing import Listing
 from services.auth.policy import Policies
+from services.auth.pruning import Pruner
 from services.auth.publish import Publisher
 from services.auth.refusals import Refusals
 from services.auth.sequencer import Proposal, Sequencer
@@ -49,6 +50,7 @@ from services.auth.upkeep import Upkeep
 from services.auth.waiting import Waiting
 from twinward import settings, telemetry
 from twinward.clock import Chance, Clock, SystemChance, SystemClock
+from twinward.database import RECONNECT_S
 from twinward.errors import TwinwardError, Unready
 from twinward.ledger.kinds import Kind
 from twinward.ledger.note import Signer
@@ -105,7 +107,7 @@ def run(chosen: AuthSettings, stop: threading.Event) -> None:
         )  # fmt: skip
         telemetry.start(chosen, clock)
         begin(desk)
-        for part in (folder, publisher, refusals):
+        for part in (folder, publisher, refusals, Pruner(desk.pool, clock)):
             part.start()
             stack.callback(part.close)
         for one in (main_door, enrol_door):
@@ -169,6 +171,7 @@ def build(
         min_size=2,
         max_size=chosen.connections,
         timeout=2.0,
+        reconnect_timeout=RECONNECT_S,
         open=False,
     )
     pool.open()
@@ -206,10 +209,11 @@ def door(desk: Desk, publisher: Publisher, chosen: AuthSettings) -> AuthDoor:
 
 
 def begin(desk: Desk) -> None:
-    """What waits is applied, and the start is an entry: nobody was decided upon before."""
+    """What waits is applied, the start is an entry, and so is each new feed: nobody was decided upon before."""
     applied = desk.waiting.apply()
     body = {"policy": desk.policies.sha256, "applied": applied, "now": desk.clock.now_ms()}
     desk.sequencer.commit([Proposal(Kind.START, body)])
+    feeds.record(desk)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ EVERY_CATEGORY = frozenset(Category)
 ORDINARY = EVERY_CATEGORY - SENSITIVE
 
 # Our own code systems, for what has no standard code.
-PURPOSE_SYSTEM = "https://twinward.org/purpose"
-CATEGORY_SYSTEM = "https://twinward.org/category"
-PERSON_SYSTEM = "https://twinward.org/person"  # value: the `sub` of the person's tokens
+PURPOSE_SYSTEM = "urn:twinward:purpose"
+CATEGORY_SYSTEM = "urn:twinward:category"
+PERSON_SYSTEM = "urn:twinward:person"  # value: the `sub` of the person's tokens
 
 ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"

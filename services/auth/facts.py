@@ -13,14 +13,15 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from twinward.clock import utc
+from twinward.database import LivePool
 from twinward.errors import Unavailable
 from twinward.record import Handle
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-Pool = ConnectionPool[Connection]
+Pool = LivePool[Connection]
 
 _FACTS = """
 with wanted as (

@@ -27,7 +27,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import psycopg
 
@@ -39,6 +38,7 @@ from services.auth.kek import KeyProvider
 from services.auth.ledger_rows import Connection, Fenced, Group, Head, Statement
 from services.auth.terms import Terms
 from twinward.clock import Chance, Clock
+from twinward.database import hung_up
 from twinward.errors import Busy, Conflict, Tampered, TwinwardError, Unavailable
 from twinward.ledger.guardfile import Guarded
 from twinward.ledger.note import Signer
@@ -124,9 +124,7 @@ class Sequencer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def start(self) -> None:
@@ -238,6 +236,8 @@ class Sequencer:
                 found.append(call)
 
     def _serve(self, calls: list[_Call]) -> None:
+        if self._connection is not None and hung_up(self._connection):
+            self._settled = False  # the database was started again: compared anew before anything is recorded
         if not self._settled:
             try:
                 self._settle()
@@ -340,16 +340,15 @@ class Sequencer:
             connection.commit()
         except psycopg.Error as error:
             self._undo(error)
-            raise Unavailable(
-                "the ledger's database does not answer, so nothing is released", detail=str(error)
-            ) from None
+            sentence = "the ledger's database does not answer, so nothing is released"
+            raise Unavailable(sentence, detail=str(error)) from None
         self._head = head
         self._released = durable.held
         self._settled = True
         self._trouble = ""
 
     def _connected(self) -> Connection:
-        if self._connection is None or self._connection.closed:
+        if self._connection is None or hung_up(self._connection):
             self._connection = self._connect()
             ledger_rows.prepare(self._connection)
             ledger_rows.require_durable(self._connection)

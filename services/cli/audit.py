@@ -29,6 +29,8 @@ from twinward.ledger.verify import verify as verify_directory
 from twinward.wire.v1 import auth_pb2, auth_pb2_grpc, record_pb2
 
 PAGE_MOST = 500
+COLUMNS = ("index", "time (UTC)", "kind", "actor", "patient", "purpose", "decision", "outcome")
+WIDE = 110  # characters
 _SPAN = re.compile(r"(\d{1,5})([mhd])")
 _SPAN_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
@@ -67,7 +69,7 @@ def list_(options: Options, patient: str | None, actor: str, kind: str, since: s
     finally:
         session.close()
     rows = [row_of(entry) for entry in found]
-    options.out.show({"entries": rows, "leaf": leaf}, lambda: entries_table(rows))
+    options.out.show({"entries": rows, "leaf": leaf}, lambda: entries_table(rows, options.out.console.width))
     options.out.say(f"{len(rows)} entries; this reading is entry {leaf}")
 
 
@@ -118,13 +120,23 @@ def row_of(entry: auth_pb2.LedgerEntry) -> dict[str, object]:
     return {"index": entry.index, "time_ms": entry.time_ms, "kind": entry.kind, "state": entry.state, "body": body}
 
 
-def entries_table(rows: list[dict[str, object]]) -> Table:
+def entries_table(rows: list[dict[str, object]], width: int = WIDE) -> Table:
+    """One line an entry; on a terminal narrower than WIDE without the year and the purpose (--json has all)."""
+    names = [name for name in COLUMNS if name != "purpose" or width >= WIDE]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("index", justify="right", no_wrap=True)
-    for name in ("time (UTC)", "kind", "actor", "patient", "purpose", "decision", "outcome"):
-        table.add_column(name, overflow="fold", min_width=len(name), no_wrap=name in ("time (UTC)", "patient"))
+    for name in names:
+        table.add_column(
+            name,
+            justify="right" if name == "index" else "left",
+            overflow="fold",
+            min_width=len(name),
+            no_wrap=name not in ("actor", "outcome"),
+        )
     for row in rows:
-        table.add_row(*map(Text, _cells(row)))
+        cells = dict(zip(COLUMNS, _cells(row), strict=True))
+        if width < WIDE:
+            cells["time (UTC)"] = cells["time (UTC)"].partition("-")[2]
+        table.add_row(*(Text(cells[name]) for name in names))
     return table
 
 
@@ -171,8 +183,8 @@ def verify(options: Options, directory: Path, vkey: str | None, as_json: bool) -
     except BadInput as error:
         raise click.UsageError(error.public) from None
     options.out.show(as_data(report, verifier), lambda: report_table(report))
-    for finding in report.findings:
-        options.out.say(f"[red]✗[/red] {escape(finding.sentence)}")
+    for sentence in report.sentences():
+        options.out.say(f"[red]✗[/red] {escape(sentence)}")
     if beside:
         options.out.say("The key was taken from beside the copy: compare it with one you got elsewhere.")
         if not options.out.as_json:
@@ -216,6 +228,7 @@ def as_data(report: Report, verifier: Verifier) -> dict[str, object]:
         "root": report.root.hex(),
         "entries_checked": report.entries_checked,
         "signatures_checked": report.notes_checked,
+        "signatures_foreign": report.foreign_notes,
         "published_size": report.published_size,
         "guard_size": report.guard_size,
         "unfinished_bytes": report.unfinished_bytes,

@@ -19,8 +19,8 @@ from twinward.clock import utc
 from twinward.physiology.virtual import Dose, Life
 
 MRN_SYSTEM = "urn:oid:2.25.271828182845904523536028747135266249775"
-PERSON_SYSTEM = "https://twinward.org/person"  # value: the `sub` of a person's tokens
-PURPOSE_SYSTEM = "https://twinward.org/purpose"
+PERSON_SYSTEM = "urn:twinward:person"  # value: the `sub` of a person's tokens
+PURPOSE_SYSTEM = "urn:twinward:purpose"
 ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 LOINC, SNOMED, UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"

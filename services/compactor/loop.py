@@ -20,7 +20,7 @@ from twinward.errors import TwinwardError, Unavailable
 
 Connection = psycopg.Connection[TupleRow]
 
-LONGEST_PAUSE_S = 30.0
+LONGEST_PAUSE_S = 5.0  # a database that is back is asked again soon
 TICK_S = 0.2  # how long a stop may go unnoticed
 
 FILED = telemetry.event("compacted", "patients", "units", "tail_rows", "items", "superseded", "blocks", "ms")
@@ -76,7 +76,7 @@ class Loop:
                 now = self.clock.monotonic()
                 sweep = asked or now - swept >= self.chosen.sweep_s
                 counts = self._run(compaction, 1 if sweep else self.chosen.least_rows)
-                if sweep and counts.tail_rows == 0:
+                if sweep and counts.tail_rows == counts.put_aside == 0:
                     asked, swept = False, now
                 if counts.tail_rows:
                     continue  # more may wait

@@ -13,7 +13,7 @@ Order, and what a kill at each place leaves:
 
 A patient's rows are filed in order of seq over all categories, so that the head can
 say "everything below is filed". A patient whose tail does not prove itself is left
-alone and counted; the others go on.
+alone and counted; the others go on, and come first for a while (`aside.py`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from psycopg.rows import TupleRow
 
 from services.compactor import filing, shelves
+from services.compactor.aside import Aside
 from services.compactor.door import AuthDoor
 from services.compactor.filing import Arrival, Filed
 from twinward.clock import Chance, Clock
 from twinward.errors import BadInput, Denied, Incomplete, Tampered, TwinwardError, Unavailable
-from twinward.record import Handle
+from twinward.record import Category, Handle
 from twinward.vault import standing
 from twinward.vault.batches import TailRow
 from twinward.vault.blocks import Shelf
@@ -43,6 +44,7 @@ Connection = psycopg.Connection[TupleRow]
 
 LOCK = 0x7477_636F_6D70  # "twcomp"
 MOST_UNITS = 200
+LISTED = 1_000  # of the backlog, and those who were put aside
 MOST_MONTHS = 2_000  # of one Extend
 MOST_ROWS = 5_000  # of one patient in one run
 
@@ -58,6 +60,7 @@ class Counts:
     superseded: int = 0
     blocks: int = 0
     refused: int = 0  # patients whose tail or blocks did not prove themselves
+    put_aside: int = 0  # patients nothing could be filed for, for whatever reason
     trouble: TwinwardError | None = None  # the last refusal
 
 
@@ -95,13 +98,15 @@ class Compaction:
     most_units: int = MOST_UNITS
     most_rows: int = 20_000
     _proof: TailProof = field(init=False)
+    _aside: Aside = field(init=False)
     _alone: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._proof = TailProof(self.site, self.authority)
+        self._aside = Aside(self.clock)
 
     def alone(self) -> bool:
-        """Whether this session is the one compactor. Two would ask auth to sign heads that exclude each
+        """Whether this database connection is the one compactor. Two would ask auth to sign heads that exclude each
         other; the lock ends with the session, so after a kill also its last commit is through."""
         if not self._alone:
             row = self.connection.execute("select pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
@@ -118,20 +123,22 @@ class Compaction:
             units = self._units(least_rows) if self.alone() else []
             if not units:
                 return Counts()
-            leases = self.door.grant(units)
+            leases, refusals = self._grant(units)
             try:
-                return self._run(leases)
+                return self._run(leases, {unit.handle for unit in units}, refusals)
             finally:
-                self.door.give_back([lease.lease_id for lease in leases])
+                if leases:
+                    self.door.give_back([lease.lease_id for lease in leases])
         except psycopg.OperationalError as error:
             raise Unavailable("the store does not answer; try again", detail=type(error).__name__) from None
 
     def _units(self, least_rows: int) -> list[Unit]:
         """All units of the patients with most tail."""
-        backlog = self.connection.execute("select handle, tail_rows from vault.tail_backlog(%s)", (1000,)).fetchall()
+        most = LISTED + len(self._aside) * len(Category)
+        backlog = self.connection.execute("select handle, tail_rows from vault.tail_backlog(%s)", (most,)).fetchall()
         handles: dict[Handle, int] = {}
         for handle, n in backlog:
-            if n >= least_rows and sum(handles.values()) < self.most_rows:
+            if n >= least_rows and sum(handles.values()) < self.most_rows and not self._aside.waits(handle):
                 handles[handle] = handles.get(handle, 0) + n
         found = self.connection.execute(
             "select distinct handle, tag from vault.tail_index(%b)", (list(handles),), binary=True
@@ -145,11 +152,26 @@ class Compaction:
                 units += tags.get(handle, [])
         return units
 
-    def _run(self, leases: Sequence[Lease]) -> Counts:
+    def _grant(self, units: Sequence[Unit]) -> tuple[list[Lease], list[TwinwardError]]:
+        """Step 1; where auth refuses all for one patient's sake, that one is found and left out."""
+        try:
+            return list(self.door.grant(units)), []
+        except (Tampered, BadInput, Denied) as refusal:
+            handles = list(dict.fromkeys(unit.handle for unit in units))
+            if len(handles) == 1:
+                return [], [refusal]
+        first = set(handles[: len(handles) // 2])
+        halves = ([u for u in units if u.handle in first], [u for u in units if u.handle not in first])
+        done = [self._grant(half) for half in halves]
+        return [one for leases, _ in done for one in leases], [one for _, refused in done for one in refused]
+
+    def _run(self, leases: Sequence[Lease], wanted: set[Handle], refusals: list[TwinwardError]) -> Counts:
         uses: dict[bytes, int] = {}
+        filed: set[Handle] = set()
         with self.connection.transaction():
             self.connection.execute("set transaction isolation level repeatable read")
-            patients, refusals = self._read(leases)
+            patients, more = self._read(leases)
+            refusals += more
             for patient in patients:
                 for row in patient.rows:
                     lease_id = patient.leases[row.tag].lease_id
@@ -159,9 +181,13 @@ class Compaction:
             patients, more = self._seal(patients)
             refusals += more
             counts = self._write(patients) if patients else Counts()
+            filed = {patient.standing.handle for patient in patients}
+        self._aside.forget(filed)
+        self._aside.put(wanted - filed)
         if uses:
             self.door.report([Use(lease_id, rows) for lease_id, rows in uses.items()])
-        return replace(counts, refused=len(refusals), trouble=refusals[-1] if refusals else None)
+        trouble = refusals[-1] if refusals else None
+        return replace(counts, refused=len(refusals), put_aside=len(wanted - filed), trouble=trouble)
 
     def _read(self, leases: Sequence[Lease]) -> tuple[list[_Patient], list[TwinwardError]]:
         """Step 2: patients whose tail proves itself, opened."""

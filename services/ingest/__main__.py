@@ -31,6 +31,7 @@ from services.ingest.settings import IngestSettings, key
 from services.ingest.work import Planner, Work
 from twinward import telemetry
 from twinward.clock import SystemChance, SystemClock
+from twinward.database import RECONNECT_S, LivePool
 from twinward.errors import BadInput, TwinwardError
 from twinward.link.client import open_channel
 from twinward.link.server import serve
@@ -82,7 +83,8 @@ def run_door(chosen: IngestSettings, stop: threading.Event) -> None:
         while not stop.wait(SWEEP_S):
             try:
                 with pool.connection() as connection:
-                    books.forget_answers(connection, clock.now_ms() - ANSWERS_KEPT_MS)
+                    while books.forget_answers(connection, clock.now_ms() - ANSWERS_KEPT_MS) and not stop.is_set():
+                        pass
             except psycopg.Error as error:
                 telemetry.LOG.unexpected(error, 0)
         door.stop(GRACE_S)
@@ -147,10 +149,15 @@ def auth_calls(chosen: IngestSettings) -> AuthCalls:
 
 
 def lookups(chosen: IngestSettings) -> ConnectionPool[books.Connection]:
-    return ConnectionPool(
-        dsn(chosen), min_size=1, max_size=LOOKUPS, kwargs={"autocommit": True}, timeout=5.0, open=True,
-        check=ConnectionPool.check_connection,
-    )  # fmt: skip
+    return LivePool(
+        dsn(chosen),
+        min_size=1,
+        max_size=LOOKUPS,
+        kwargs={"autocommit": True},
+        timeout=5.0,
+        reconnect_timeout=RECONNECT_S,
+        open=True,
+    )
 
 
 def dsn(chosen: IngestSettings) -> str:

@@ -98,9 +98,14 @@ def keep_answers(connection: Connection, told: Sequence[tuple[bytes | None, byte
         )
 
 
-def forget_answers(connection: Connection, before_ms: int) -> None:
-    """Answers older than `before_ms` are told no more; receipts still know the data."""
-    connection.execute("delete from ingest.answer where at < to_timestamp(%s / 1000.0)", [before_ms])
+def forget_answers(connection: Connection, before_ms: int, most: int = 5_000) -> int:
+    """Answers older than `before_ms` are told no more, the oldest `most` of them; how many.
+    Receipts still know the data."""
+    return connection.execute(
+        "delete from ingest.answer where key = any (array("
+        "select key from ingest.answer where at < to_timestamp(%s / 1000.0) order by at limit %s))",
+        [before_ms, most],
+    ).rowcount
 
 
 def note_unmapped(connection: Connection, feed: str, found: Mapping[Unmapped, int], at_ms: int) -> None:

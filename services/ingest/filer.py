@@ -36,7 +36,8 @@ from twinward.wire.codec.admission import IntakeLease
 
 ROUND = 200  # items opened under one lease
 TOGETHER = 20  # items filed in one transaction
-LONGEST_PAUSE_S = 30.0
+LONGEST_PAUSE_S = 30.0  # while nothing of what waits can be filed
+TROUBLE_PAUSE_S = 5.0  # a database or an auth that is back is asked again soon
 
 FILED = telemetry.event("filed", "items", "left", "quarantined")
 TROUBLE = telemetry.event("filer_waits", "error", "pause_s")
@@ -91,11 +92,11 @@ class Filer:
                 if done != Done():
                     telemetry.note(FILED, items=done.filed, left=done.left, quarantined=done.quarantined)
             except TwinwardError as error:
-                pause = min(max(pause, poll_s) * 2, LONGEST_PAUSE_S)
+                pause = min(max(pause, poll_s) * 2, TROUBLE_PAUSE_S)
                 telemetry.warn(TROUBLE, error=error, pause_s=pause)
             except psycopg.Error as error:
                 self.close()
-                pause = min(max(pause, poll_s) * 2, LONGEST_PAUSE_S)
+                pause = min(max(pause, poll_s) * 2, TROUBLE_PAUSE_S)
                 telemetry.LOG.unexpected(error, 0, telemetry.UNEXPECTED)
             stop.wait(pause * (0.75 + self._chance.bytes(1)[0] / 512))
         self.close()

@@ -17,7 +17,7 @@ from twinward.record import SENSITIVE, Category
 
 Resource = Mapping[str, object]
 WORDLESS = "-_.:/%{}[]()*^|#+?=&"  # what codes, URIs and units are written with besides letters and digits
-CATEGORY_SYSTEM = "https://twinward.org/category"
+CATEGORY_SYSTEM = "urn:twinward:category"
 _NAMES = {category.name.lower().replace("_", "-"): category for category in Category}
 
 BY_TYPE = {

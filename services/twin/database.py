@@ -7,9 +7,9 @@ from collections.abc import Callable
 from uuid import UUID
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 from services.twin.store import Pool
+from twinward.database import RECONNECT_S, LivePool
 from twinward.settings import ProgramSettings
 
 POOL_TIMEOUT_S = 5.0
@@ -20,13 +20,13 @@ WAIT_S = 0.5  # how long a stop may go unnoticed
 def open_pool(settings: ProgramSettings, most: int) -> Pool:
     """Connections of the program's own role, at most `most`. Opened in the background:
     while the database is away, work is refused with Unavailable, not the start."""
-    return ConnectionPool(
+    return LivePool(
         settings.database,
         kwargs={"password": settings.database_password_file.read_text().strip()},
         min_size=1,
         max_size=most,
         timeout=POOL_TIMEOUT_S,
-        check=ConnectionPool.check_connection,
+        reconnect_timeout=RECONNECT_S,
         open=True,
     )
 

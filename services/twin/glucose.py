@@ -302,10 +302,10 @@ class GlucoseTwin:
 
 def _population(weight: float) -> tuple[at.Array, float]:
     base, basal = cohort.typical()
+    base = base.copy()  # always: a shared, read-only array would have every kernel compiled a second time
     if weight:
-        base = base.copy()
         base[kernels.BW] = weight
-    return np.ascontiguousarray(base), basal
+    return base, basal
 
 
 def warm() -> None:
@@ -326,4 +326,5 @@ def warm() -> None:
     parts = twin._parts
     solve(parts.sums[0], parts.targets[0], twin._prior.penalty, twin._prior.beta[0], parts.beta[0])
     kernels.rest(parts.members, twin._persons, twin._basal)
+    conformal.reset(parts.factors[0])
     GlucoseTwin.load(twin.dump())

@@ -69,9 +69,10 @@ def features(s: np.ndarray, ring: np.ndarray, x: np.ndarray) -> bool:
 @compiled
 def gather(row: np.ndarray, h: int, x: np.ndarray) -> None:
     """All features of one horizon from an issued row."""
-    x[: at.SHARED] = row[3 : 3 + at.SHARED]
-    first = 3 + at.SHARED + h * at.ANSWER
-    x[at.SHARED :] = row[first : first + at.OWN_FEATURES]
+    for k in range(at.SHARED):
+        x[k] = row[3 + k]
+    for k in range(at.OWN_FEATURES):
+        x[at.SHARED + k] = row[3 + at.SHARED + h * at.ANSWER + k]
 
 
 @compiled
@@ -82,4 +83,5 @@ def spread_features(middle: float, x: np.ndarray, v: np.ndarray) -> None:
     v[2] = abs(x[2] + x[3] + x[4]) / 15.0  # mg/dL in the last quarter of an hour
     v[3] = max(x[13] + x[14], 0.0) / 3.0  # U
     v[4] = max(x[15] + x[16], 0.0) / 20.0  # g
-    v[5:9] = x[at.CLOCK : at.CLOCK + 4]
+    for k in range(4):
+        v[5 + k] = x[at.CLOCK + k]

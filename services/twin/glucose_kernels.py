@@ -47,7 +47,8 @@ NEAR = 220.0  # mg/dL: a forecast above this is not drawn down to the lows
 LOWEST, HIGHEST = 20.0, 600.0  # mg/dL: no interval reaches further
 NOW_WIDTH = 8.0  # mg/dL: what a sensor's value says about now, to each side
 SIGMA_LEAST = (5.0, 8.0, 11.0)  # mg/dL: a forecast of this horizon is never surer
-STEP, UPDATE, FUTURE = 0, 2, 8  # blocks of draws
+# Blocks of draws; never a bare number as an argument: numba compiles a kernel for each.
+STEP, UPDATE, FUTURE = 0, 2, 8
 # Coefficients of the change, of its spread, factors and steering of the interval.
 Knowing: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -59,7 +60,8 @@ MOVES[at.MEMORY : at.MEMORY + 3] = 0.0
 @compiled
 def person_of(base: np.ndarray, basal: float, theta: np.ndarray, p: np.ndarray) -> None:
     """Fills `p` (32) with the population's `base` moved by `theta` (4), at rest at its own basal glucose."""
-    p[:] = base
+    for k in range(base.shape[0]):
+        p[k] = base[k]
     EGPb = base[KP1] - base[KP2] * base[VG] * basal - base[KP3] * base[IB]
     sensitivity, meal, skin = np.exp(theta[0]), np.exp(theta[2]), np.exp(theta[3])
     p[VMX] *= sensitivity
@@ -99,8 +101,8 @@ def begin(Z: np.ndarray, P: np.ndarray, base: np.ndarray, basal: float, key0: in
     """Members as the prior has them, at rest."""
     words, draws = np.empty(4, np.uint64), np.empty(8)
     for i in range(Z.shape[0]):
-        normals(key0, key1, minute, i, 4, words, draws, 0)
-        normals(key0, key1, minute, i, 5, words, draws, 4)
+        for half in range(2):
+            normals(key0, key1, minute, i, 4 + half, words, draws[4 * half : 4 * half + 4])
         Z[i] = 0.0
         for k in range(at.THETAS):
             Z[i, at.THETA + k] = PRIOR_SD[k] * draws[k]
@@ -124,7 +126,8 @@ def place(Z: np.ndarray, P: np.ndarray, y: float, key0: int, key1: int, minute: 
     """Puts glucose where the first reading says, within the sensor's error."""
     words, draws = np.empty(4, np.uint64), np.empty(4)
     for i in range(Z.shape[0]):
-        normals(key0, key1, minute, i, 6, words, draws, 0)
+        for block in (6,):
+            normals(key0, key1, minute, i, block, words, draws)
         Z[i, at.NOISE] = Z[i, at.NOISE + 1] = 6.0 * draws[0]
         level = max((y - Z[i, at.OFFSET] - Z[i, at.NOISE]) / Z[i, at.GAIN], 20.0) * P[i, VG]
         Z[i, GT] *= level / Z[i, GP]
@@ -191,14 +194,14 @@ def carry(
             s2008.minute(z[:13], p, z[at.MEMORY : at.MEMORY + 3], grams[k], u, z[at.UNLOGGED], 1, work)
             now = start + k + 1
             if now % 5 == 0:
-                normals(key0, key1, now, i, block, words, draws, 0)
+                normals(key0, key1, now, i, block, words, draws[:4])
                 noise = PHI1 * z[at.NOISE] + PHI2 * z[at.NOISE + 1] + SIGMA * draws[0]
                 z[at.NOISE + 1] = z[at.NOISE]
                 z[at.NOISE] = noise
                 z[at.UNLOGGED] = fade * z[at.UNLOGGED] + fresh * draws[1]
                 z[GP] *= np.exp(GLUCOSE_SD * draws[2])
                 if block != FUTURE:  # in two hours nobody changes
-                    normals(key0, key1, now, i, block + 1, words, draws, 4)
+                    normals(key0, key1, now, i, block + 1, words, draws[4:])
                     for j in range(at.THETAS):
                         z[at.THETA + j] += -back * z[at.THETA + j] + PRIOR_SD[j] * np.sqrt(2.0 * back) * draws[4 + j]
                     person_of(base, basal, z[at.THETA : at.THETA + at.THETAS], p)
@@ -217,16 +220,16 @@ def assimilate(
     expected = np.empty(N)
     block = UPDATE + 2 if finger else UPDATE
     for i in range(N):
-        normals(key0, key1, minute, i, 10 + block, words, draws[i], 0)
-        normals(key0, key1, minute, i, 11 + block, words, draws[i], 4)
+        normals(key0, key1, minute, i, 10 + block, words, draws[i, :4])
+        normals(key0, key1, minute, i, 11 + block, words, draws[i, 4:])
         if finger:
             expected[i] = Z[i, GP] / P[i, VG]
         else:
             expected[i] = Z[i, at.GAIN] * Z[i, GS] / P[i, VG] + Z[i, at.OFFSET] + Z[i, at.NOISE]
     variance = (FINGER_SHARE * y) ** 2 + 9.0 if finger else SENSOR_VARIANCE
     score = observe(Z, MOVES, expected, y, variance, draws[:, 0].copy())
-    inflate(Z, 0, 13, INFLATION)
-    inflate(Z, at.GAIN, at.THETA, INFLATION)
+    for first, last in ((0, 13), (at.GAIN, at.THETA)):
+        inflate(Z, first, last, INFLATION)
     jitter(Z, at.THETA, at.THETA + at.THETAS, KEEP, draws[:, 4:])
     bound(Z, basal, base, P)
     return score
@@ -242,7 +245,8 @@ def central(
         for i in range(Z.shape[0]):
             z[j] += Z[i, j]
         z[j] /= Z.shape[0]
-    z[at.MEMORY : at.MEMORY + 3] = Z[0, at.MEMORY : at.MEMORY + 3]
+    for j in range(3):
+        z[at.MEMORY + j] = Z[0, at.MEMORY + j]
     person_of(base, basal, z[at.THETA : at.THETA + at.THETAS], p)
     per_unit = PMOL_PER_UNIT / p[BW]
     fade = np.exp(-1.0 / UNLOGGED_TAU)
@@ -273,7 +277,7 @@ def foresee(g: float, row: np.ndarray, wider: float, knowing: Knowing) -> None:
         low = max(middle - below, LOWEST)
         high = min(max(middle + above, low + width), HIGHEST)
         width = high - low
-        answer[at.OWN_FEATURES :] = middle, low, high, sigma, 1.0
+        answer[2], answer[3], answer[4], answer[5], answer[6] = middle, low, high, sigma, 1.0
 
 
 @compiled
@@ -314,9 +318,7 @@ def outcomes(
             take(sums[h], targets[h], x, y - row[2])
             spread_features(answer[2], x, v)
             take(spread_sums[h], spread_targets[h], v, abs(y - answer[2]))
-            conformal.learn(
-                factors[h], steering[h], answer[2], answer[5], answer[3], answer[4], y, LOW, HIGH
-            )
+            conformal.learn(factors[h], steering[h], answer[2], answer[5], answer[3], answer[4], y, LOW, HIGH)
             if h == 0:
                 s[at.LEARNED] += 1.0
 

@@ -77,7 +77,7 @@ def notes_of(s: at.Array, now_ms: int) -> list[str]:
     if s[at.LAST_CARBS] < 0:
         told.append("no meal is logged")
     if not s[at.OWN]:
-        told.append("less than three days of data: the coefficients lean on a simulated cohort, they are not yet the person's own")
+        told.append("less than three days of data: the coefficients lean on a simulated cohort, not on the person")
     return told
 
 
@@ -104,7 +104,10 @@ def outlook(
         physiology = np.sort(ensemble[:, k])[RANKS]
         middle, low, high = _between(s[at.LAST_G], answers, end)
         if end > LONGEST:  # older data: from the last fitted horizon on the body model leads
-            low, high = max(min(low, float(physiology[0])), kernels.LOWEST), min(max(high, float(physiology[2])), kernels.HIGHEST)
+            low, high = (
+                max(min(low, float(physiology[0])), kernels.LOWEST),
+                min(max(high, float(physiology[2])), kernels.HIGHEST),
+            )
         mix = _mix(shares, end)
         own, rest = abs(float(mix[REGRESSION:].sum())), abs(float(mix[:REGRESSION].sum()))
         share = own / (own + rest) if own + rest > 1e-9 else 0.0

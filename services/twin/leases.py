@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from twinward.clock import Clock
-from twinward.errors import ConsentDenied
+from twinward.errors import ConsentDenied, Denied, NotFound
 from twinward.record import Handle
 from twinward.vault.lease import Lease
 
@@ -185,7 +186,8 @@ class UpkeepLeases:
         uses = [(lease_id, rows) for lease_id, rows in uses if rows]
         if not uses:
             return
-        self.authority.report_use(uses)
+        with suppress(Denied, NotFound):  # auth does not know one of them any more: nothing to reconcile
+            self.authority.report_use(uses)
         with self._lock:
             for lease_id, rows in uses:
                 held = self._held.get(self._by_id.get(lease_id, Handle(int=0)))

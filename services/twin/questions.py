@@ -22,7 +22,7 @@ from services.twin.living import Living
 from services.twin.store import SnapshotReader
 from twinward import telemetry
 from twinward.clock import Clock, month_of
-from twinward.errors import BadInput, ConsentDenied, Denied, Incomplete, LeaseEnded, TwinwardError, Unready
+from twinward.errors import BadInput, ConsentDenied, Denied, Incomplete, LeaseEnded, NotFound, TwinwardError, Unready
 from twinward.record import TWIN_INPUTS, Category, Handle
 from twinward.vault.lease import Lease
 
@@ -130,6 +130,8 @@ class Used:
         try:
             self.decides.report_use([use for use in uses if use[1]])
             self.decides.return_leases([lease_id for lease_id, _ in uses])
+        except (Denied, NotFound):
+            return  # auth does not know one of them any more: nothing to reconcile
         except TwinwardError:
             with self._lock:
                 self._uses = uses + self._uses

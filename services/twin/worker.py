@@ -57,13 +57,20 @@ class Worker:
                     # what arrives keeps waiting in the queue.
                     pause = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, pause * 2))
                     telemetry.warn(WAITS, waiting=len(self.waiting), pause_s=pause)
-                    stop.wait(pause)
+                    self._rest(stop, pause)
                     continue
                 if not busy:
                     self.wake.wait(poll_s)
                 self.wake.clear()
         before_end()
         self._end()
+
+    def _rest(self, stop: threading.Event, pause_s: float) -> None:
+        """Waits, but not when something new arrives: what is down for one patient need not be for another."""
+        end = self.clock.monotonic() + pause_s
+        while not stop.wait(FIRST_PAUSE_S) and not self.wake.is_set() and self.clock.monotonic() < end:
+            pass
+        self.wake.clear()
 
     def step(self, pool: ThreadPoolExecutor) -> bool:
         """One round; whether there is more to do at once.
@@ -96,6 +103,9 @@ class Worker:
                 self.keeper.drop(refused)
         except Unavailable as error:
             return error
+        except TwinwardError as error:  # too busy, or our own login refused: not decided, so asked again
+            telemetry.warn(REFUSED, error=error)
+            return Unavailable("auth does not decide now", detail=error.reason)
         return None
 
     def _bring_up(self, handle: Handle) -> Place | TwinwardError:
@@ -156,5 +166,5 @@ class Worker:
         try:
             self.keeper.save_all()
             self.leases.give_back()
-        except Unavailable:
+        except TwinwardError:
             telemetry.warn(UNSAVED, live=self.keeper.live)

@@ -39,7 +39,7 @@ CONSENT = {
         "type": "permit",
         "purpose": [
             {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "TREAT"},
-            {"system": "https://twinward.org/purpose", "code": "upkeep"},
+            {"system": "urn:twinward:purpose", "code": "upkeep"},
         ],
     },
 }

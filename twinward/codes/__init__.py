@@ -33,7 +33,7 @@ SYSTEMS: dict[str, str] = {
     "http://www.whocc.no/atc": "atc",
     "http://hl7.org/fhir/sid/ndc": "ndc",
     "http://hl7.org/fhir/sid/cvx": "cvx",
-    "https://twinward.org/codes": "twinward",
+    "urn:twinward:codes": "twinward",
 }
 LONGEST_CODE = 120  # characters of system alias, bar and code; the rest is cut
 

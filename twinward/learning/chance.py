@@ -43,14 +43,12 @@ def philox(key0: int, key1: int, c0: int, c1: int, c2: int, c3: int, out: np.nda
 
 
 @compiled
-def normals(
-    key0: int, key1: int, minute: int, member: int, block: int, words: np.ndarray, out: np.ndarray, at: int
-) -> None:
-    """Four standard normal numbers (Box-Muller) into out[at:at + 4]; `words` is (4, uint64) scratch."""
+def normals(key0: int, key1: int, minute: int, member: int, block: int, words: np.ndarray, out: np.ndarray) -> None:
+    """Fills `out` (4,) with standard normal numbers (Box-Muller); `words` is (4, uint64) scratch."""
     philox(key0, key1, minute, minute >> 32, member, block, words)
     for pair in range(2):
         u = (np.float64(words[2 * pair]) + 0.5) / 4294967296.0
         angle = 2.0 * np.pi * ((np.float64(words[2 * pair + 1]) + 0.5) / 4294967296.0)
         radius = np.sqrt(-2.0 * np.log(u))
-        out[at + 2 * pair] = radius * np.cos(angle)
-        out[at + 2 * pair + 1] = radius * np.sin(angle)
+        out[2 * pair] = radius * np.cos(angle)
+        out[2 * pair + 1] = radius * np.sin(angle)

@@ -50,13 +50,13 @@ def below(middle: float, sigma: float, factors: np.ndarray, steering: np.ndarray
     """How far the low end stands below the middle; the care for lows ends above `near`."""
     far = (middle - steering[FLOOR]) / sigma
     far -= (RAMP + 1.0) * max(far - steering[REACH], (middle - near) / sigma, 0.0)
-    return sigma * min(max(factors[BELOW], far, factors[ABOVE] / UNEVEN), UNEVEN * factors[ABOVE])
+    return float(sigma * min(max(factors[BELOW], far, factors[ABOVE] / UNEVEN), UNEVEN * factors[ABOVE]))
 
 
 @compiled
 def above(sigma: float, factors: np.ndarray) -> float:
     """How far the high end stands above the middle."""
-    return sigma * max(factors[ABOVE], factors[BELOW] / UNEVEN)
+    return float(sigma * max(factors[ABOVE], factors[BELOW] / UNEVEN))
 
 
 @compiled

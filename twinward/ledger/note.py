@@ -26,6 +26,12 @@ _MOST_BYTES = 1_000_000
 _MOST_SIGNATURES = 100
 
 
+class Foreign(Tampered):
+    """No key that we know signed the note: it is another's, or the key is."""
+
+    reason = "FOREIGN"
+
+
 def key_id(name: str, kind: int, public: bytes) -> bytes:
     """The 4 bytes that say which key of `name` signed."""
     return hashlib.sha256(name.encode() + b"\n" + bytes([kind]) + public).digest()[:4]
@@ -128,7 +134,8 @@ def verify(note: Note, verifiers: Sequence[Verifier]) -> tuple[str, ...]:
     """The names among `verifiers` whose signature stands under `note`; never empty.
 
     Raises:
-        Tampered: a signature of a known key is false, or none of them signed.
+        Foreign: none of them signed.
+        Tampered: a signature of a known key is false.
     """
     known = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
     good: list[str] = []
@@ -143,7 +150,7 @@ def verify(note: Note, verifiers: Sequence[Verifier]) -> tuple[str, ...]:
         if verifier.name not in good:
             good.append(verifier.name)
     if not good:
-        raise Tampered("none of the expected keys signed the note")
+        raise Foreign("none of the expected keys signed the note")
     return tuple(good)
 
 

@@ -19,6 +19,7 @@ class Finding:
     sentence: str
     first: int | None = None  # entries [first, end) it is about
     end: int | None = None
+    foreign: bool = False  # a note that the given key did not sign
 
 
 def check(directory: Path, size: int, entries: Sequence[bytes], leaves: Sequence[bytes]) -> list[Finding]:

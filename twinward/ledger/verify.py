@@ -26,7 +26,7 @@ from twinward.ledger import bundles, guardfile, opened, tilecheck
 from twinward.ledger import checkpoint as checkpoints
 from twinward.ledger.bundles import Frame, Torn
 from twinward.ledger.checkpoint import Checkpoint
-from twinward.ledger.note import Verifier
+from twinward.ledger.note import Foreign, Verifier
 from twinward.ledger.opened import Bodies
 from twinward.ledger.tilecheck import Finding
 from twinward.ledger.tree import EMPTY_ROOT, Edge, leaf_hash
@@ -51,8 +51,33 @@ class Report:
     def ok(self) -> bool:
         return not self.findings
 
-    def wrong(self, where: str, sentence: str, first: int | None = None, end: int | None = None) -> None:
-        self.findings.append(Finding(where, sentence, first, end))
+    @property
+    def foreign_notes(self) -> int:
+        """Notes that the given key did not sign."""
+        return sum(finding.foreign for finding in self.findings)
+
+    def sentences(self) -> list[str]:
+        """The findings for people: what all notes of another key have in common is said once."""
+        foreign, all_notes = self.foreign_notes, self.foreign_notes + self.notes_checked
+        if foreign < 2:
+            return [finding.sentence for finding in self.findings]
+        said = f"{foreign} of {all_notes} signed notes carry no signature of this key (--json names them all)"
+        if not self.notes_checked:
+            said = (
+                f"the key does not belong to this ledger: it signed none of the {all_notes} notes in it, so nothing "
+                "can be said about its entries; give the key of the hospital that wrote it"
+            )
+        return [said, *(finding.sentence for finding in self.findings if not finding.foreign)]
+
+    def wrong(
+        self,
+        where: str,
+        sentence: str,
+        first: int | None = None,
+        end: int | None = None,
+        why: TwinwardError | None = None,
+    ) -> None:
+        self.findings.append(Finding(where, sentence, first, end, isinstance(why, Foreign)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +149,7 @@ def _guard(directory: Path, verifier: Verifier, report: Report) -> _Statement | 
         if (stated.size, stated.root) != (found.edge.size, found.edge.root()):
             raise Tampered("its note states another head than its row")
     except TwinwardError as error:
-        report.wrong("guard", f"the head guard does not hold: {error.public}")
+        report.wrong("guard", f"the head guard does not hold: {error.public}", why=error)
         return None
     report.guard_size = stated.size
     return _Statement("head guard", stated)
@@ -137,7 +162,7 @@ def _published(directory: Path, verifier: Verifier, report: Report) -> _Statemen
         report.wrong("checkpoint", "there is no readable checkpoint")
         return None
     except TwinwardError as error:
-        report.wrong("checkpoint", f"the checkpoint does not hold: {error.public}")
+        report.wrong("checkpoint", f"the checkpoint does not hold: {error.public}", why=error)
         return None
     report.published_size = stated.size
     return _Statement("checkpoint", stated)
@@ -174,7 +199,7 @@ def _walk(directory: Path, verifier: Verifier, walk: _Walk, report: Report) -> l
             except TwinwardError as error:
                 last = frame.size - 1
                 sentence = f"the note that ends entries {frame.first} to {last} does not hold: {error.public}"
-                report.wrong("bundles", sentence, frame.first, frame.size)
+                report.wrong("bundles", sentence, frame.first, frame.size, error)
     return stated
 
 

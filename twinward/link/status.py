@@ -71,7 +71,7 @@ def from_rpc(error: grpc.RpcError, server: str) -> TwinwardError:
         for packed in status.details:
             info = error_details_pb2.ErrorInfo()
             if packed.Unpack(info) and info.domain == DOMAIN:
-                kind = every_error().get(info.reason, TwinwardError)
+                kind = every_error().get(info.reason) or BY_CODE.get(code, TwinwardError)
                 return kind(status.message)
     sentence = SENTENCES.get(code, "{} answered with an error it did not explain: see its log").format(server)
     return BY_CODE.get(code, TwinwardError)(sentence, detail=text)

@@ -372,3 +372,12 @@ def test_a_body_is_stored_byte_for_byte(ward: Ward) -> None:
     raw = orjson.dumps(observation("o1", "7")).replace(b"120.0", b"120.10") + b" "
     ward.put(patient("7"), raw)
     assert raw.strip() in {one.body.strip() for _, _, one in ward.stored().documents}
+
+
+def test_answers_that_are_over_go_in_portions(ward: Ward) -> None:
+    with ward.pool.connection() as connection:
+        connection.execute("delete from ingest.answer")
+        books.keep_answers(connection, [(bytes([number] * 16), b"h", b"a") for number in range(5)], 1_000)
+        books.keep_answers(connection, [(bytes([9] * 16), b"h", b"a")], 2_000)
+        assert [books.forget_answers(connection, 2_000, most=3) for _ in range(3)] == [3, 2, 0]
+        assert books.answer(connection, bytes([9] * 16)) == (b"h", b"a")

@@ -13,8 +13,8 @@ from twinward.record import SENSITIVE, Category, Purpose
 ACT = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 LABEL = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 CONF = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
-OWN = "https://twinward.org/category"
-OWN_PURPOSE = "https://twinward.org/purpose"
+OWN = "urn:twinward:category"
+OWN_PURPOSE = "urn:twinward:purpose"
 
 ALL = frozenset(Category)
 # code -> (categories when permitted, categories when denied); None: all of them

@@ -35,7 +35,7 @@ from twinward.vault.lease import Lease
 
 SITE = "st-anne-demo"
 SYSTEM = "urn:st-anne:mrn"
-PURPOSES = "https://twinward.org/purpose"
+PURPOSES = "urn:twinward:purpose"
 FORECAST = (*TWIN_INPUTS, Category.MODEL_STATE)
 
 

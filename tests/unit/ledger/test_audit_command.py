@@ -14,6 +14,8 @@ from rich.console import Console
 from services.cli.audit import entries_table, patient_of, row_of, since_ms
 from tests.unit.ledger.written import SIGNER, a_log
 from twinward.errors import BadInput
+from twinward.ledger.kinds import Kind
+from twinward.ledger.note import Signer
 from twinward.wire.v1 import auth_pb2
 
 NOW_MS = 1_795_334_400_000
@@ -61,6 +63,18 @@ def test_a_tampered_copy_is_named_and_ends_with_1(whole: Path, tmp_path: Path) -
     assert f"{KEY}\n" in told.stdout
 
 
+def test_the_key_of_another_ledger_is_said_once(tmp_path: Path) -> None:
+    copy = a_log(300, 7).write(tmp_path)
+    other = Signer(SIGNER.verifier.name, bytes(32)).verifier.encode()
+    told = run(str(copy), "--vkey", other)
+    assert told.returncode == 1
+    assert told.stdout.count("✗") == 1
+    assert "the key does not belong to this ledger" in " ".join(told.stdout.split())
+    found = json.loads(run(str(copy), "--vkey", other, "--json").stdout)
+    assert found["signatures_foreign"] == len(found["findings"]) > 40
+    assert found["signatures_checked"] == 0
+
+
 @pytest.mark.parametrize("vkey", [None, "nonsense", "a+00000000+AQ=="])
 def test_no_usable_key_ends_with_2(whole: Path, vkey: str | None) -> None:
     told = run(str(whole), *(["--vkey", vkey] if vkey else []))
@@ -94,10 +108,10 @@ def entry(**more: object) -> auth_pb2.LedgerEntry:
     )
 
 
-def shown(*entries: auth_pb2.LedgerEntry) -> str:
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+def shown(*entries: auth_pb2.LedgerEntry, width: int = 160) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     with console.file:
-        console.print(entries_table([row_of(one) for one in entries]))
+        console.print(entries_table([row_of(one) for one in entries], width))
     return console.export_text()
 
 
@@ -106,6 +120,16 @@ def test_a_row_says_who_whom_why_and_how_it_ended() -> None:
     assert line.split() == [
         "41", "2026-11-22", "08:00", "grant", "p-17", "6f1f0f7e", "treatment", "deny", "consent", "says", "[no]",
     ]  # fmt: skip
+
+
+def test_eighty_columns_break_no_word_of_the_kind_and_keep_the_decision() -> None:
+    long = entry(actor="spiffe://st-anne-demo/twin-worker", reason="the patient's consent says no to this purpose")
+    long.kind, long.index = "consent_change", 1_234_567
+    for kind in Kind:
+        long.kind = kind.word
+        first = shown(long, width=80).splitlines()[1]
+        assert first.split()[:4] == ["1234567", "11-22", "08:00", kind.word]
+        assert {"6f1f0f7e", "deny"} <= set(first.split())
 
 
 def test_a_body_that_is_gone_is_said_to_be() -> None:

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.site import Fixed, Site
-from twinward.errors import Busy, NotFound, TwinwardError, Unavailable, every_error
+from twinward.errors import Busy, NotFound, TwinwardError, Unavailable, Unready, every_error
 from twinward.link.client import channel, open_channel
 from twinward.link.server import MESSAGE_BYTES, Door, serve
 from twinward.link.status import from_rpc, to_status
+from twinward.vault.keybook import MissingKeys
 from twinward.wire.v1 import ingest_pb2, ingest_pb2_grpc
 
 INGEST = ingest_pb2.DESCRIPTOR.services_by_name["Ingest"]
@@ -206,6 +207,16 @@ def test_a_feed_puts_with_its_own_certificate(site: Site, script: Scripted, door
         ingest_pb2_grpc.IngestStub(opened).PutFhir(ingest_pb2.PutFhirRequest(feed="files"))
         with pytest.raises(TwinwardError, match="feed/files"):
             ingest_pb2_grpc.IngestStub(opened).Redrive(ingest_pb2.RedriveRequest())
+
+
+def test_a_refusal_that_is_not_known_by_its_reason_gets_the_type_of_its_code(script: Scripted, stub: Any) -> None:
+    def refuse(context: grpc.ServicerContext) -> None:
+        raise MissingKeys({})  # not made of a sentence: it cannot be made again here
+
+    script.act = refuse
+    with pytest.raises(Unready, match="public keys") as seen:
+        stub.Redrive(ingest_pb2.RedriveRequest())
+    assert type(seen.value) is Unready
 
 
 @given(st.sampled_from(sorted(every_error())), st.text(st.characters(codec="utf-8"), max_size=80))

@@ -7,10 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.twin import glucose_features
+from services.twin import glucose_kernels as kernels
 from services.twin import glucose_layout as at
-from services.twin.glucose import GlucoseTwin, LateData
+from services.twin.glucose import GlucoseTwin, LateData, warm
 from tests.unit.twin.glucose_rows import FIRST_MS, MINUTE, TWIN, lived, row
 from twinward.errors import Malformed, TwinwardError, Unready
+from twinward.learning import chance, conformal, ensemble, regression
+from twinward.physiology import glucose as s2008
 from twinward.record import (
     CARBOHYDRATES,
     CGM_GLUCOSE,
@@ -164,6 +168,26 @@ def test_gaps_and_nonsense_leave_every_number_finite(found: list[tuple[str, floa
     for point in answer.points:
         assert 0 < point.low <= point.median <= point.high <= 600
     assert GlucoseTwin.load(twin.dump()).dump() == twin.dump()
+
+
+def test_after_warming_no_patient_waits_for_a_compiler() -> None:
+    """With and without a weight, young and old, restored: every kernel keeps the one signature it was warmed with."""
+
+    def signatures() -> dict[str, int]:
+        modules = (kernels, glucose_features, chance, conformal, ensemble, regression, s2008)
+        found = ((f"{m.__name__}.{name}", getattr(m, name)) for m in modules for name in dir(m))
+        return {name: len(each.signatures) for name, each in found if hasattr(each, "signatures")}
+
+    warm()
+    before = signatures()
+    for weight in (None, 75.0):
+        twin = GlucoseTwin.start(TWIN, FIRST_MS, weight)
+        twin.advance(lived())
+        twin = GlucoseTwin.load(twin.dump())
+        twin.forecast([10, 30], twin.state_ms + 30 * MINUTE)
+        twin.explain(30, twin.state_ms)
+    assert signatures() == before
+    assert before["services.twin.glucose_kernels.announce"] == 1
 
 
 def test_a_damaged_or_foreign_dump_is_refused() -> None:

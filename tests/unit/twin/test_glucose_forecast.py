@@ -77,7 +77,7 @@ def test_a_steady_twin_after_three_days_says_nothing_absurd() -> None:
     """The case that was reported: level at 145 after three days, and a low end of 55 an hour ahead."""
     minutes = np.arange(5, 3 * 1440 + 1, 5)
     wave = 145 + 18 * np.sin(minutes / 200) + 6 * np.sin(minutes / 23)
-    twin = fed([row(CGM_GLUCOSE, m, v, "mg/dL") for m, v in zip(minutes, wave, strict=True)])
+    twin = fed([row(CGM_GLUCOSE, float(m), float(v), "mg/dL") for m, v in zip(minutes, wave, strict=True)])
     for point in twin.forecast([30, 60, 120], twin.state_ms).points:
         assert point.low > 90
         assert point.high < 220
