@@ -2,6 +2,8 @@
 # Needs Debian 12 with Python 3.11, make, and the package registries; nothing else.
 
 UV_VERSION := 0.13.9
+# Networks with an authority of their own: what the machine trusts, uv trusts.
+export UV_SYSTEM_CERTS := 1
 UV := .tools/bin/uv
 PY := .venv/bin/python
 PROTO := $(wildcard proto/twinward/wire/v1/*.proto)
