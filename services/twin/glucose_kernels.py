@@ -46,7 +46,7 @@ LOW, HIGH = 70.0, 180.0  # mg/dL: the bands that have to be covered each (ADA 20
 NEAR = 220.0  # mg/dL: a forecast above this is not drawn down to the lows
 LOWEST, HIGHEST = 20.0, 600.0  # mg/dL: no interval reaches further
 NOW_WIDTH = 8.0  # mg/dL: what a sensor's value says about now, to each side
-SIGMA_LEAST = (5.0, 8.0, 11.0)  # mg/dL: a forecast of this horizon is never surer
+SIGMA_LEAST = (5.0, 8.0, 11.0)  # mg/dL: a forecast of this horizon is never surer [G]
 # Blocks of draws; never a bare number as an argument: numba compiles a kernel for each.
 STEP, UPDATE, FUTURE = 0, 2, 8
 # Coefficients of the change, of its spread, factors and steering of the interval.

@@ -1,8 +1,9 @@
 """What a twin believes before it knows its person: both regressions as our cohort taught them.
 
 `glucose_prior.csv` is written by `python -m bench.prior` from simulated people; a row per
-horizon and name. Nothing in it comes from a patient. The constants below were chosen on
-simulated people and the first two thirds of T1D-UOM (`python -m bench.choose`).
+horizon and name. Nothing in it comes from a patient. The constants below that
+`python -m bench.choose` varies were chosen on simulated people and the first two thirds of
+T1D-UOM; the others are estimates.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ START_SPREAD = (16.0, 26.0, 38.0)  # mg/dL, where there is no prior file yet
 START_FACTORS = 2.5  # sigmas to each side
 # Per horizon: misses allowed, weight of a high miss, floor in mg/dL, reach in sigmas (twinward/learning/conformal.py).
 START_STEERING = np.array([[0.12, 1.5, 54.0, 4.0]] * 3)
-# Simulated days are more regular than lived ones: their errors times this are a beginner's.
+# Simulated days are more regular than lived ones: their errors times this are a beginner's [G].
 LIVED = 1.3
 
 
