@@ -230,6 +230,10 @@ class Postgres:
                         verb, sql.Identifier(role), sql.Literal(verifier)
                     )
                 )
+            # For vault.end_readers_before: ends the programs' backends, sees when they began.
+            connection.execute(
+                sql.SQL("grant pg_signal_backend, pg_read_all_stats to {}").format(sql.Identifier(OWNER))
+            )
 
     def make_database(self, name: str = DATABASE, template: str = "template0") -> None:
         """Database `name`, owned by `twinward`, open to the programs' roles alone."""

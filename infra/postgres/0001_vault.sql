@@ -362,6 +362,17 @@ $$;
 revoke all on function vault.tail_index(uuid[]) from public;
 grant execute on function vault.tail_index(uuid[]) to compactor, twin, twin_worker;
 
+-- A snapshot from before a revocation still shows the lease as it was: auth ends such readers.
+-- The owner role needs pg_signal_backend and pg_read_all_stats for this (infra/embedded/postgres.py).
+create function vault.end_readers_before(moment timestamptz) returns bigint
+language sql volatile security definer set search_path = pg_catalog as $$
+  select count(*) filter (where pg_terminate_backend(pid)) from pg_stat_activity
+  where usename in ('twin', 'twin_worker', 'compactor') and datname = current_database()
+    and backend_type = 'client backend' and xact_start < moment
+$$;
+revoke all on function vault.end_readers_before(timestamptz) from public;
+grant execute on function vault.end_readers_before(timestamptz) to auth;
+
 -- Row-level security -------------------------------------------------------------
 
 alter table vault.lease enable row level security;

@@ -39,6 +39,7 @@ from services.auth.intake import Intake
 from services.auth.kek import FileProvider
 from services.auth.leases import Leases
 from services.auth.listing import Listing
+from services.auth.older_readers import OlderReaders
 from services.auth.policy import Policies
 from services.auth.pruning import Pruner
 from services.auth.publish import Publisher
@@ -107,7 +108,7 @@ def run(chosen: AuthSettings, stop: threading.Event) -> None:
         )  # fmt: skip
         telemetry.start(chosen, clock)
         begin(desk)
-        for part in (folder, publisher, refusals, Pruner(desk.pool, clock)):
+        for part in (folder, publisher, refusals, Pruner(desk.pool, clock), OlderReaders(connect)):
             part.start()
             stack.callback(part.close)
         for one in (main_door, enrol_door):
