@@ -251,7 +251,10 @@ def test_what_stays_bad_goes_back_to_quarantine(ward: Ward) -> None:
     done = ward.file()
     assert (done.filed, done.quarantined) == (0, 1)
     assert ward.waiting() == [("quarantine", "waiting", "invalid-Observation")]
-    ward.office.sql("update ingest.intake set kind = 'intake', reason = 'redrive', blob = set_byte(blob, 1200, 7)")
+    ward.office.sql(
+        "update ingest.intake set kind = 'intake', reason = 'redrive',"
+        " blob = set_byte(blob, 1200, get_byte(blob, 1200) # 1)"
+    )
     ward.file()
     assert ward.waiting() == [("quarantine", "waiting", "does-not-open")]
 
