@@ -10,13 +10,10 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import psycopg
 
@@ -49,10 +46,10 @@ from services.auth.settings import AuthSettings
 from services.auth.status import Status
 from services.auth.upkeep import Upkeep
 from services.auth.waiting import Waiting
-from twinward import settings, telemetry
+from twinward import program, settings, telemetry
 from twinward.clock import Chance, Clock, SystemChance, SystemClock
 from twinward.database import RECONNECT_S
-from twinward.errors import TwinwardError, Unready
+from twinward.errors import Unready
 from twinward.ledger.kinds import Kind
 from twinward.ledger.note import Signer
 from twinward.link.enrolment import EnrolmentAuthority
@@ -65,18 +62,8 @@ PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_h
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m services.auth", description=__doc__)
-    parser.add_argument("--settings", type=Path, required=True)
-    chosen = parser.parse_args(arguments)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        run(settings.load(AuthSettings, chosen.settings), stop)
-    except TwinwardError as error:
-        sys.stderr.write(f"{error.public}\n{error.detail}\n")
-        return 1
-    return 0
+    parts: dict[str, program.Run] = {"auth": lambda file, stop: run(settings.load(AuthSettings, file), stop)}
+    return program.begin("auth", __doc__, parts, arguments)
 
 
 def run(chosen: AuthSettings, stop: threading.Event) -> None:

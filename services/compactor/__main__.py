@@ -7,19 +7,17 @@ compactor works at a time: a second one waits for the first one's lock.
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from pathlib import Path
 
-import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.compactor.loop import Loop
 from services.compactor.settings import CompactorSettings
-from twinward import telemetry
+from twinward import program, telemetry
 from twinward.clock import SystemChance, SystemClock
-from twinward.errors import BadInput, TwinwardError
+from twinward.errors import BadInput
 from twinward.link.client import open_channel
 from twinward.link.server import Door, serve
 from twinward.link.service import ServiceTokens
@@ -31,21 +29,14 @@ GRACE_S = 5.0
 CALL_S = 30.0  # sealing the manifests of a large run takes auth a while
 
 
-@click.command()
-@click.option("--settings", "file", type=click.Path(path_type=Path, exists=True), required=True)
-def main(file: Path) -> None:
-    """Turns tail rows into blocks under leases of 60 s."""
-    try:
-        _serve(load(CompactorSettings, file))
-    except TwinwardError as error:
-        raise click.ClickException(error.public) from None
+def main(arguments: list[str] | None = None) -> int:
+    return program.begin("compactor", __doc__, {"compactor": run}, arguments)
 
 
-def _serve(chosen: CompactorSettings) -> None:
-    clock, chance, stop = SystemClock(), SystemChance(), threading.Event()
+def run(file: Path, stop: threading.Event) -> None:
+    """Turns tail rows into blocks under leases of 60 s, until `stop`."""
+    chosen, clock, chance = load(CompactorSettings, file), SystemClock(), SystemChance()
     telemetry.start(chosen, clock)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     channel = open_channel(chosen.auth_address, "auth", chosen, ServiceTokens.of(chosen, clock), deadline_s=CALL_S)
     loop = Loop(chosen, CompactionCalls(channel), _authority(chosen), clock, chance)
     door: Door | None = serve([], chosen, TokenVerifier.of(chosen, clock), chance=chance) if chosen.listen else None

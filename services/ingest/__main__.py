@@ -5,12 +5,9 @@ python -m services.ingest [filer] --settings FILE
 
 from __future__ import annotations
 
-import argparse
-import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -29,10 +26,10 @@ from services.ingest.filer import Filer
 from services.ingest.receipts import Names
 from services.ingest.settings import IngestSettings, key
 from services.ingest.work import Planner, Work
-from twinward import telemetry
+from twinward import program, telemetry
 from twinward.clock import SystemChance, SystemClock
 from twinward.database import RECONNECT_S, LivePool
-from twinward.errors import BadInput, TwinwardError
+from twinward.errors import BadInput
 from twinward.link.client import open_channel
 from twinward.link.server import serve
 from twinward.link.service import ServiceTokens
@@ -49,20 +46,11 @@ SWEEP_S = 600.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m services.ingest", description=__doc__)
-    parser.add_argument("program", nargs="?", choices=["door", "filer"], default="door")
-    parser.add_argument("--settings", type=Path, required=True)
-    chosen = parser.parse_args(arguments)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        run = run_filer if chosen.program == "filer" else run_door
-        run(load(IngestSettings, chosen.settings), stop)
-    except TwinwardError as error:
-        sys.stderr.write(f"{error.public}\n{error.detail}\n")
-        return 1
-    return 0
+    parts: dict[str, program.Run] = {
+        "door": lambda file, stop: run_door(load(IngestSettings, file), stop),
+        "filer": lambda file, stop: run_filer(load(IngestSettings, file), stop),
+    }
+    return program.begin("ingest", __doc__, parts, arguments)
 
 
 def run_door(chosen: IngestSettings, stop: threading.Event) -> None:

@@ -8,15 +8,12 @@ numba is imported inside the two functions.
 
 from __future__ import annotations
 
-import argparse
-import signal
 import sys
 import threading
-from pathlib import Path
 
 from services.twin.compiled import use_cache, warm_in_turn
 from services.twin.settings import TwinSettings, WorkerSettings
-from twinward import settings
+from twinward import program, settings
 from twinward.clock import SystemChance, SystemClock
 from twinward.errors import TwinwardError
 
@@ -24,22 +21,11 @@ GRACE_S = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m services.twin", description=__doc__)
-    parser.add_argument("program", nargs="?", choices=["door", "worker"], default="door")
-    parser.add_argument("--settings", type=Path, required=True)
-    chosen = parser.parse_args(arguments)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        if chosen.program == "worker":
-            run_worker(settings.load(WorkerSettings, chosen.settings), stop)
-        else:
-            run_door(settings.load(TwinSettings, chosen.settings), stop)
-    except TwinwardError as error:
-        sys.stderr.write(f"{error.public}\n{error.detail}\n")
-        return 1
-    return 0
+    parts: dict[str, program.Run] = {
+        "door": lambda file, stop: run_door(settings.load(TwinSettings, file), stop),
+        "worker": lambda file, stop: run_worker(settings.load(WorkerSettings, file), stop),
+    }
+    return program.begin("twin", __doc__, parts, arguments)
 
 
 def run_door(chosen: TwinSettings, stop: threading.Event) -> None:
