@@ -1,4 +1,4 @@
-"""People who exist: eight weeks of two participants of T1D-UOM go in by the front door and become twins.
+"""People who exist: the records of two participants of T1D-UOM go in by the front door and become twins.
 
 Data: T1D-UOM, CC BY 4.0, DOI 10.5281/zenodo.15169263. Their readings are of 2023, so the questions are asked as of
 then; the decisions and their entries are of now.
@@ -9,14 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-from tlog_scales import tiles as their_tiles
-from tlog_scales.backend import LocalBackend
-from tlog_scales.reader import TilesReader
-from tlog_scales.signing import Vkey
 
 from tests import invariants
 from tests.hospital import Hospital
@@ -43,15 +36,6 @@ CONSENT = {
         ],
     },
 }
-
-
-@pytest.fixture(scope="module")
-def hospital() -> Iterator[Hospital]:
-    running = Hospital(further={"auth": {"publish_s": 1.0}})
-    try:
-        yield running
-    finally:
-        running.close()
 
 
 def _table(source: Path, name: str, folder: Path) -> tuple[Path, int]:
@@ -107,22 +91,3 @@ def test_participants_of_a_study_become_twins(hospital: Hospital, real_data: Pat
         assert [point.minutes_ahead for point in answer.points] == [30, 60, 120]
         assert all(20 < point.glucose.low < point.glucose.value < point.glucose.high < 600 for point in answer.points)
     invariants.holds(hospital.directory)
-
-
-def test_a_verifier_of_others_reads_the_ledger_of_a_running_hospital(hospital: Hospital) -> None:
-    """tlog-scales: signature of the checkpoint, root from the tiles, inclusion of every entry."""
-    key = Vkey.from_string((hospital.directory / "pki" / "ledger.vkey").read_text().strip())
-    assert hospital.twinward("--as", "auditor", "audit", "list").returncode == 0
-
-    def published() -> bool:
-        path = hospital.directory / "ledger" / "checkpoint"
-        return path.exists() and int(path.read_text().split("\n")[1]) >= 3
-
-    until(published, "a published checkpoint")
-    reader = TilesReader(LocalBackend(hospital.directory / "ledger"))
-    checkpoint = reader.get_checkpoint()
-    checkpoint.verify(key)
-    assert reader.calculate_root_hash() == checkpoint.root_hash
-    for index in range(checkpoint.size):
-        leaf = reader.get_entry(index)
-        reader.get_inclusion_proof(index, checkpoint.size).check(their_tiles.leaf_hash(leaf), checkpoint.root_hash)

@@ -1,0 +1,53 @@
+"""The story of `make demo` plays to its end, and a verifier that others wrote reads its ledger."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from tlog_scales import tiles as their_tiles
+from tlog_scales.backend import LocalBackend
+from tlog_scales.reader import TilesReader
+from tlog_scales.signing import Vkey
+
+ROOT = Path(__file__).parents[2]
+PROMISES = (
+    "8 programs are healthy",
+    "acknowledged after the commit",
+    "without consent there is no twin, only stored data",
+    "at each of 24 questions the twin had the newest",
+    "forecasts of the day has its entry",
+    "the next read is refused",
+    "every promise holds",
+    "entries are whole",
+    "the change is found",
+    "Everything is stopped.",
+)
+
+
+@pytest.mark.timeout(400)
+def test_the_demo_plays_and_others_verify_its_ledger(tmp_path: Path) -> None:
+    played = subprocess.run(
+        [sys.executable, "-m", "services.cli", "demo", "--dir", str(tmp_path / "demo"), "--exit"],
+        cwd=ROOT, env={**os.environ, "COLUMNS": "110"}, capture_output=True, text=True, timeout=380,
+    )  # fmt: skip
+    assert played.returncode == 0, played.stdout[-3000:] + played.stderr
+    told = " ".join(played.stdout.split())
+    assert [promise for promise in PROMISES if promise not in told] == []
+    node = tmp_path / "demo" / "node"
+    assert [
+        one.pid for one in psutil.process_iter(["cmdline"]) if str(node) in " ".join(one.info["cmdline"] or [])
+    ] == []
+    # Stopped cleanly, so everything is published: signature, root from the tiles, inclusion of every entry.
+    reader = TilesReader(LocalBackend(node / "ledger"))
+    checkpoint = reader.get_checkpoint()
+    checkpoint.verify(Vkey.from_string((node / "pki" / "ledger.vkey").read_text().strip()))
+    assert checkpoint.size > 100
+    assert reader.calculate_root_hash() == checkpoint.root_hash
+    for index in range(checkpoint.size):
+        leaf = reader.get_entry(index)
+        reader.get_inclusion_proof(index, checkpoint.size).check(their_tiles.leaf_hash(leaf), checkpoint.root_hash)
