@@ -9,7 +9,7 @@ from twinward.record import Purpose
 
 HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{site}: log in</title>
 <style>body{font:16px system-ui;max-width:30rem;margin:3rem auto;padding:0 1rem}
-label{display:block;margin:1rem 0 .2rem}input,select,button{font:inherit;width:100%;padding:.5rem}
+label{display:block;margin:1rem 0 .2rem}input,select,button{font:inherit;width:100%;padding:.5rem;box-sizing:border-box}
 .demo{background:#fde68a;padding:.5rem}.problem{color:#b91c1c}</style>
 <p class="demo">Demonstration node: synthetic and published de-identified data only.</p><h1>{site}</h1>
 """
