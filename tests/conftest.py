@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,9 +55,9 @@ def real_data() -> Path:
     return REAL_DATA
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Postgres]:
-    """A PostgreSQL of the wheel with all roles and one migrated template; ends with the tests."""
+@contextmanager
+def running_server(database: str) -> Iterator[Postgres]:
+    """A PostgreSQL of the wheel with all roles and one migrated database; ends with the block."""
     folder = Path(tempfile.mkdtemp(prefix="tw-pg-"))
     folder.chmod(0o711)  # as root the server's account must walk through
     server = Postgres(folder / "postgres", folder / "secrets", folder / "postgres.log", SystemChance())
@@ -64,14 +65,21 @@ def postgres_server() -> Iterator[Postgres]:
         server.initialise()
         server.start()
         server.make_roles()
-        server.make_database(TEMPLATE)
-        migrate(server.dsn(OWNER, TEMPLATE), server.password_file(OWNER).read_text())
+        server.make_database(database)
+        migrate(server.dsn(OWNER, database), server.password_file(OWNER).read_text())
         yield server
     finally:
         server.stop()
         if server.home.is_symlink():
             shutil.rmtree(server.home.resolve(), ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """The server of all tests; its template is copied for every module."""
+    with running_server(TEMPLATE) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

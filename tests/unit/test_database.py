@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import psutil
 import psycopg
 import pytest
 from psycopg_pool import PoolTimeout
 
-from infra.embedded.postgres import OWNER, Postgres
-from infra.postgres.migrate import migrate
 from services.auth.settings import AuthSettings
 from services.ingest.__main__ import lookups
 from services.ingest.settings import IngestSettings
 from services.twin.database import open_pool
 from services.twin.store import Pool
-from tests.conftest import Database
+from tests.conftest import Database, running_server
 from tests.unit.auth.office import Office, opened, settings_of
-from twinward.clock import SystemChance
 from twinward.database import RECONNECT_S, LivePool, hung_up
 from twinward.errors import Unavailable
 from twinward.ledger.kinds import Kind
@@ -35,28 +31,20 @@ from twinward.record import Purpose
 @pytest.fixture(scope="module")
 def own() -> Iterator[Database]:
     """A server of this module alone: it is killed."""
-    folder = Path(tempfile.mkdtemp(prefix="tw-own-"))
-    folder.chmod(0o711)  # as root the server's account must walk through
-    server = Postgres(folder / "postgres", folder / "secrets", folder / "postgres.log", SystemChance())
-    try:
-        server.initialise()
-        server.start()
-        server.make_roles()
-        server.make_database("own")
-        migrate(server.dsn(OWNER, "own"), server.password_file(OWNER).read_text())
+    with running_server("own") as server:
         yield Database(server, "own")
-    finally:
-        server.stop()
-        if server.home.is_symlink():
-            shutil.rmtree(server.home.resolve(), ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def kill(database: Database) -> None:
+    """SIGKILL to the server; returns when its backends have noticed, which on a busy machine takes them a moment:
+    until then they answer, and hold the memory that the next server needs."""
     process = database.server.process
     assert process is not None
+    backends = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(30)
+    _, alive = psutil.wait_procs(backends, timeout=30)
+    assert not alive
 
 
 def kill_and_restart(database: Database) -> None:

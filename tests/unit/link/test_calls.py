@@ -174,11 +174,13 @@ def test_calls_in_flight_end_before_the_door_closes(site: Site, script: Scripted
 def test_a_channel_finds_a_restarted_door(site: Site, script: Scripted, door: Door) -> None:
     with connect(site, door.port) as opened:
         stub = ingest_pb2_grpc.IngestStub(opened)
-        stub.Redrive(ingest_pb2.RedriveRequest())
+        assert stub.Redrive(ingest_pb2.RedriveRequest()) == ingest_pb2.RedriveResponse()
         door.stop(0.1)
         again = open_door(site, script, f"127.0.0.1:{door.port}")
-        stub.PutFhir(ingest_pb2.PutFhirRequest(feed="files"))
-        again.stop(0.1)
+        try:
+            assert isinstance(stub.PutFhir(ingest_pb2.PutFhirRequest(feed="files")), ingest_pb2.PutResponse)
+        finally:
+            again.stop(0.1)
 
 
 def test_nobody_there_says_where_to_look(site: Site, door: Door) -> None:
