@@ -315,7 +315,7 @@ def test_database_gone_is_said_and_nothing_is_acknowledged(ward: Ward) -> None:
             ward.put(observation("o1", "7"))
     finally:
         ward.office.sql("alter table vault.tail_gone rename to tail")
-    ward.office.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'ingest'")
+    ward.office.sql("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = 'ingest'")
     assert ward.put(observation("o1", "7")).counts == {"stored": 1}
     assert len(ward.stored().measurements) == 1
 
