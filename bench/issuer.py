@@ -25,7 +25,7 @@ from twinward.vault.lease import Lease, NodeKey, TailKey
 from twinward.vault.manifest import FIRST_CHAIN, BucketManifest, Group, Head, Resealed
 from twinward.vault.tags import tag
 from twinward.vault.writer import TailWriter
-from twinward.wire.codec.compaction import Change, Months, Unit, Use
+from twinward.wire.codec.compaction import Change, Granted, Months, Unit, Use
 
 Connection = psycopg.Connection[TupleRow]
 DAY_MS = 86_400_000
@@ -50,6 +50,7 @@ class Issuer:
     site: str = "st-anne-demo"
     patients: dict[Handle, Patient] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
+    deferred: dict[Handle, int] = field(default_factory=dict)  # until when (ms) compaction waits, unless asked for
 
     def __post_init__(self) -> None:
         self.authority = Ed25519PrivateKey.from_private_bytes(self.chance.bytes(32))
@@ -231,8 +232,14 @@ class Issuer:
 
     # What the compactor asks (services.compactor.door.AuthDoor) ------------------------
 
-    def grant(self, units: Sequence[Unit]) -> list[Lease]:
-        return [self._compaction(unit) for unit in units]
+    def grant(self, units: Sequence[Unit], asked: Collection[Handle]) -> Granted:
+        now_ms, handles = self.clock.now_ms(), {unit.handle for unit in units}
+        later = {
+            handle: until_ms
+            for handle, until_ms in self.deferred.items()
+            if handle in handles and handle not in asked and now_ms < until_ms
+        }
+        return Granted([self._compaction(unit) for unit in units if unit.handle not in later], later)
 
     def _compaction(self, unit: Unit) -> Lease:
         patient = self.patients[unit.handle]

@@ -36,6 +36,7 @@ from services.auth.intake import Intake
 from services.auth.kek import FileProvider
 from services.auth.leases import Leases
 from services.auth.listing import Listing
+from services.auth.night import Night
 from services.auth.older_readers import OlderReaders
 from services.auth.policy import Policies
 from services.auth.pruning import Pruner
@@ -186,7 +187,7 @@ def door(desk: Desk, publisher: Publisher, chosen: AuthSettings) -> AuthDoor:
         grants=grants,
         listing=Listing(desk, grants),
         upkeep=Upkeep(desk, grants),
-        compaction=Compaction(desk),
+        compaction=Compaction(desk, Night(chosen.sensitive_from_utc_h, chosen.sensitive_until_utc_h)),
         admission=Admit(desk),
         intake=Intake(desk),
         leases=Leases(desk),

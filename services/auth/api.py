@@ -70,8 +70,11 @@ class AuthDoor(auth_pb2_grpc.AuthServicer):
         self, request: pb.GrantCompactionRequest, context: Context
     ) -> pb.GrantCompactionResponse:
         units = [Unit(_uuid(one.handle), one.tag) for one in request.units]
-        leases = self.compaction.grant(caller_of(context), units)
-        return pb.GrantCompactionResponse(leases=map(lease_to_message, leases))
+        granted = self.compaction.grant(caller_of(context), units, {_uuid(one) for one in request.asked})
+        return pb.GrantCompactionResponse(
+            leases=map(lease_to_message, granted.leases),
+            deferred=[pb.DeferredPatient(handle=one.bytes, until_ms=at) for one, at in granted.deferred.items()],
+        )
 
     def ExtendCompaction(  # noqa: N802
         self, request: pb.ExtendCompactionRequest, context: Context

@@ -1,7 +1,8 @@
 """Keys for turning tail into blocks, and the manifests that come of it.
 
 Order of a run, and what a crash at each place leaves:
-1. `grant`: leaf and leases; the compactor reads and opens the tail.
+1. `grant`: leaf and leases; the compactor reads and opens the tail. Patients with
+   sensitive tail are left for the night (`night.py`): no key, so no leaf.
 2. `extend`: block keys of the months it found; same lease, same leaf.
 3. `seal`: auth signs the head *before* the compactor commits. A compactor that
    dies here leaves a head whose `previous` is what is really stored.
@@ -11,14 +12,15 @@ Order of a run, and what a crash at each place leaves:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from services.auth.consent import Answer
 from services.auth.desk import INSERT_LEASE, ROLES, Desk, asker_of
 from services.auth.facts import Connection, Facts, connection_of
 from services.auth.leaf import Body
+from services.auth.night import Night, deferred
 from services.auth.policy import Slice
 from services.auth.sequencer import Proposal
 from services.auth.upkeep import PATIENTS, TailPlace, tail_places
@@ -62,6 +64,12 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    leases: list[Lease] = field(default_factory=list)
+    deferred: Mapping[Handle, int] = field(default_factory=dict)  # not before this moment (ms), unless asked for
+
+
+@dataclass(frozen=True, slots=True)
 class Months:
     """Months (year * 100 + month, 0 undated) that one lease's tail rows turned out to be of."""
 
@@ -86,11 +94,15 @@ class Seal:
 
 
 class Compaction:
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, night: Night) -> None:
         self._desk = desk
+        self._night = night
 
-    def grant(self, caller: Caller, units: Sequence[Unit]) -> list[Lease]:
-        """One lease for every unit that has tail and may be compacted, in the units' order.
+    def grant(self, caller: Caller, units: Sequence[Unit], asked: Collection[Handle] = ()) -> Granted:
+        """One lease for every unit that has tail and may be compacted now, in the units' order.
+
+        Args:
+            asked: patients whom a reader waits for: they are filed by day as well.
 
         Raises:
             TooLarge, Busy, Unavailable: nothing was released.
@@ -102,28 +114,32 @@ class Compaction:
             with connection_of(desk.pool) as connection:
                 places = tail_places(connection, handles)
                 row = connection.execute(PATIENTS).fetchone()
+                facts = {one.handle: one for one in known.facts if self._permitted(caller, one)}
+                waiting = {handle: places[handle] for handle in facts if handle in places}
+                until = deferred(connection, desk.ring, self._night, waiting, asked, known.now_ms)
             desk.caps.count(caller.certificate_sha256, handles, most=row[0] if row else 0)
-            facts = {one.handle: one for one in known.facts if self._permitted(caller, one)}
             made: list[tuple[Lease, list[object]]] = []
             for unit in dict.fromkeys(units):
-                found = [place for place in places.get(unit.handle, []) if place.tag == unit.tag]
-                if unit.handle in facts and found:
+                found = [place for place in waiting.get(unit.handle, []) if place.tag == unit.tag]
+                if unit.handle not in until and found:
                     made.append(self._lease(facts[unit.handle], unit.tag, found, known.now_ms))
-            if not made:
-                return []
-            actor = asker_of(caller).name
-            body = {
-                **desk.who(caller),
-                **_run(lease.handle for lease, _ in made),
-                "act": "compact",
-                "decision": "permit",
-                "policy": desk.policies.sha256,
-                "units": len(made),
-                "lease_s": COMPACTION_S,
-                "now": known.now_ms,
-            }
-            writes = lambda leaf: [(INSERT_LEASE, (*row, leaf, actor)) for _, row in made]  # noqa: E731
-            leaf = desk.record([Proposal(Kind.COMPACT, body, writes=writes)])[0]
+            return Granted(self._recorded(caller, made, known.now_ms) if made else [], until)
+
+    def _recorded(self, caller: Caller, made: Sequence[tuple[Lease, list[object]]], now_ms: int) -> list[Lease]:
+        """The leases, once they and their one leaf are durable."""
+        desk, actor = self._desk, asker_of(caller).name
+        body = {
+            **desk.who(caller),
+            **_run(lease.handle for lease, _ in made),
+            "act": "compact",
+            "decision": "permit",
+            "policy": desk.policies.sha256,
+            "units": len(made),
+            "lease_s": COMPACTION_S,
+            "now": now_ms,
+        }
+        writes = lambda leaf: [(INSERT_LEASE, (*row, leaf, actor)) for _, row in made]  # noqa: E731
+        leaf = desk.record([Proposal(Kind.COMPACT, body, writes=writes)])[0]
         return [replace(lease, leaf=leaf) for lease, _ in made]
 
     def _permitted(self, caller: Caller, facts: Facts) -> bool:

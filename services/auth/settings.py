@@ -21,3 +21,6 @@ class AuthSettings(ProgramSettings):
     connections: int = 12  # to PostgreSQL, beside the sequencer's
     publish_s: float = 60.0  # between published checkpoints
     fold_s: float = 1.0  # between two looks at ingest's receipts
+    # Compaction of patients with sensitive tail, unasked: from this hour of the day until that one, UTC (night.py).
+    sensitive_from_utc_h: int = 1
+    sensitive_until_utc_h: int = 4

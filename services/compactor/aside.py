@@ -36,6 +36,9 @@ class Aside:
         paused = self._paused.get(handle)
         return paused is not None and self.clock.monotonic() < paused.until_s
 
+    def waiting(self) -> list[Handle]:
+        return [handle for handle in self._paused if self.waits(handle)]
+
     def put(self, handles: Iterable[Handle]) -> None:
         """Each waits twice as long as the last time."""
         now = self.clock.monotonic()

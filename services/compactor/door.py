@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from twinward.vault.lease import Lease, NodeKey
-from twinward.wire.codec.compaction import Change, Months, Unit, Use
+from twinward.record import Handle
+from twinward.vault.lease import NodeKey
+from twinward.wire.codec.compaction import Change, Granted, Months, Unit, Use
 
 
 class AuthDoor(Protocol):
     """Over the wire: twinward.wire.codec.compaction.CompactionCalls. All raise Unavailable."""
 
-    def grant(self, units: Sequence[Unit]) -> Sequence[Lease]:
-        """Leases of 60 s with tail keys, for the units that may be compacted now; at most 200 units."""
+    def grant(self, units: Sequence[Unit], asked: Collection[Handle]) -> Granted:
+        """Leases of 60 s with tail keys, for the units that may be compacted now; at most 200 units.
+
+        Readers wait for the patients `asked`: nothing of them is deferred.
+        """
         ...
 
     def extend(self, wanted: Sequence[Months]) -> Mapping[bytes, Sequence[NodeKey]]:

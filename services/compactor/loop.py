@@ -1,27 +1,36 @@
-"""When a run is made: at a reader's wish, when enough waits, and every so often for the rest."""
+"""When a run is made: at a reader's wish, when enough waits, and every so often for the rest.
+
+A wish for one patient is served at once and alone (`wishes.py`); for the rest the loop
+looks by itself, again at once where something was filed or deferred: more may wait.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from services.compactor.door import AuthDoor
 from services.compactor.run import Compaction, Counts
 from services.compactor.settings import CompactorSettings
+from services.compactor.wishes import Wishes
 from twinward import telemetry
 from twinward.clock import Chance, Clock
 from twinward.errors import TwinwardError, Unavailable
+from twinward.record import Handle
 
 Connection = psycopg.Connection[TupleRow]
 
 LONGEST_PAUSE_S = 5.0  # a database that is back is asked again soon
 TICK_S = 0.2  # how long a stop may go unnoticed
+IDLE = 10  # pauses after a look that found nothing are so many times as long: much deferred tail makes looks slow
+NEVER = float("-inf")  # monotonic: long ago
 
 FILED = telemetry.event("compacted", "patients", "units", "tail_rows", "items", "superseded", "blocks", "ms")
 REFUSED = telemetry.event("compaction_refused", "patients", "error")
@@ -29,6 +38,7 @@ TROUBLE = telemetry.event("compactor_waits", "error", "pause_s")
 
 ITEMS = Counter("twinward_compacted_items", "Items moved from tail to blocks.")
 REFUSALS = Counter("twinward_compaction_refused", "Patients whose tail or blocks did not prove themselves.")
+DEFERRED = Gauge("twinward_compaction_deferred", "Patients whose tail waits for the night.")
 
 
 @dataclass
@@ -70,21 +80,32 @@ class Loop:
             most_rows=self.chosen.run_rows,
         )
         connection.execute("listen compact")
-        asked, swept = True, float("-inf")  # what waited while nobody was there is filed at once
+        wishes, swept, look = Wishes(), NEVER, NEVER
         while not stop.is_set():
-            if compaction.alone():
-                now = self.clock.monotonic()
-                sweep = asked or now - swept >= self.chosen.sweep_s
+            if not compaction.alone():
+                wishes, look = Wishes(), self.clock.monotonic() + self.chosen.poll_s
+            if asked := wishes.take():
+                self._run(compaction, 1, asked)
+            if (began := self.clock.monotonic()) >= look:
+                sweep = wishes.everybody or began - swept >= self.chosen.sweep_s
                 counts = self._run(compaction, 1 if sweep else self.chosen.least_rows)
-                if sweep and counts.tail_rows == counts.put_aside == 0:
-                    asked, swept = False, now
-                if counts.tail_rows:
-                    continue  # more may wait
-            asked |= self._heard(connection, stop)
+                look = self._next_look(counts, began)
+                if sweep and not (counts.tail_rows or counts.put_aside or counts.deferred):
+                    wishes.everybody, swept = False, began
+            if self._hear(connection, stop, wishes, look):
+                look = NEVER
 
-    def _run(self, compaction: Compaction, least_rows: int) -> Counts:
+    def _next_look(self, counts: Counts, began: float) -> float:
+        """Monotonic time; at once where more may wait."""
+        if counts.tail_rows or counts.deferred:
+            return NEVER
+        now = self.clock.monotonic()
+        return now + max(self.chosen.poll_s, 0.0 if counts.put_aside else (now - began) * IDLE)
+
+    def _run(self, compaction: Compaction, least_rows: int, asked: Sequence[Handle] = ()) -> Counts:
         began = self.clock.monotonic()
-        counts = compaction.run(least_rows)
+        counts = compaction.run(least_rows, asked)
+        DEFERRED.set(compaction.deferred)
         if counts.tail_rows:
             ITEMS.inc(counts.items)
             telemetry.note(
@@ -102,10 +123,12 @@ class Loop:
             telemetry.warn(REFUSED, patients=counts.refused, error=counts.trouble)
         return counts
 
-    def _heard(self, connection: Connection, stop: threading.Event) -> bool:
-        """Waits for the next poll; True as soon as a reader asks."""
-        until = self.clock.monotonic() + self.chosen.poll_s
-        while not stop.is_set() and (left := until - self.clock.monotonic()) > 0:
-            for _ in connection.notifies(timeout=min(left, TICK_S), stop_after=1):
-                return True
-        return False
+    def _hear(self, connection: Connection, stop: threading.Event, wishes: Wishes, until: float) -> bool:
+        """Takes what readers ask for, and waits for the first of it until `until`; whether it is for everybody."""
+        while True:
+            left = 0.0 if wishes.named else max(0.0, min(until - self.clock.monotonic(), TICK_S))
+            heard = list(connection.notifies(timeout=left, stop_after=1))
+            for one in heard:
+                wishes.note(one.payload)
+            if heard or wishes.named or stop.is_set() or self.clock.monotonic() >= until:
+                return any(not one.payload for one in heard)

@@ -13,12 +13,13 @@ Order, and what a kill at each place leaves:
 
 A patient's rows are filed in order of seq over all categories, so that the head can
 say "everything below is filed". A patient whose tail does not prove itself is left
-alone and counted; the others go on, and come first for a while (`aside.py`).
+alone and counted; the others go on, and come first for a while (`aside.py`). Whom
+auth defers, because something sensitive waits, is left for the night (`deferred.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -27,6 +28,7 @@ from psycopg.rows import TupleRow
 
 from services.compactor import filing, shelves
 from services.compactor.aside import Aside
+from services.compactor.deferred import Deferred
 from services.compactor.door import AuthDoor
 from services.compactor.filing import Arrival, Filed
 from twinward.clock import Chance, Clock
@@ -38,15 +40,21 @@ from twinward.vault.blocks import Shelf
 from twinward.vault.lease import Lease, NodeKey
 from twinward.vault.standing import Standing
 from twinward.vault.tail import TailOpener, TailProof, visible_rows
-from twinward.wire.codec.compaction import Change, Months, Unit, Use
+from twinward.wire.codec.compaction import Change, Granted, Months, Unit, Use
 
 Connection = psycopg.Connection[TupleRow]
 
 LOCK = 0x7477_636F_6D70  # "twcomp"
 MOST_UNITS = 200
-LISTED = 1_000  # of the backlog, and those who were put aside
+LISTED = 1_000  # of the backlog
 MOST_MONTHS = 2_000  # of one Extend
 MOST_ROWS = 5_000  # of one patient in one run
+
+# An anti-join, because the list of those who wait may be longer than a comparison each would bear.
+_BACKLOG = """
+select handle, tail_rows from vault.tail_backlog(%b) b
+where not exists (select from unnest(%b::uuid[]) as w (handle) where w.handle = b.handle)
+order by tail_rows desc limit %b"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,7 @@ class Counts:
     blocks: int = 0
     refused: int = 0  # patients whose tail or blocks did not prove themselves
     put_aside: int = 0  # patients nothing could be filed for, for whatever reason
+    deferred: int = 0  # patients who wait for the night, and are not asked for before
     trouble: TwinwardError | None = None  # the last refusal
 
 
@@ -99,11 +108,18 @@ class Compaction:
     most_rows: int = 20_000
     _proof: TailProof = field(init=False)
     _aside: Aside = field(init=False)
+    _deferred: Deferred = field(init=False)
     _alone: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._proof = TailProof(self.site, self.authority)
         self._aside = Aside(self.clock)
+        self._deferred = Deferred(self.clock)
+
+    @property
+    def deferred(self) -> int:
+        """How many patients wait for the night."""
+        return len(self._deferred)
 
     def alone(self) -> bool:
         """Whether this database connection is the one compactor. Two would ask auth to sign heads that exclude each
@@ -113,33 +129,46 @@ class Compaction:
             self._alone = row is not None and bool(row[0])
         return self._alone
 
-    def run(self, least_rows: int = 1) -> Counts:
+    def run(self, least_rows: int = 1, asked: Sequence[Handle] = ()) -> Counts:
         """Files what waits, up to the limits of one run. No units: nothing waited, or another compactor works.
+
+        Args:
+            asked: only these patients, in order: readers wait for them.
 
         Raises:
             Unavailable: auth or the database does not answer; nothing was changed, or everything was.
         """
         try:
-            units = self._units(least_rows) if self.alone() else []
+            if not self.alone():
+                return Counts()
+            wanted = [one for one in asked if not self._aside.waits(one)] if asked else self._backlog(least_rows)
+            units = self._units(wanted)
             if not units:
                 return Counts()
-            leases, refusals = self._grant(units)
+            granted, refusals = self._grant(units, asked)
             try:
-                return self._run(leases, {unit.handle for unit in units}, refusals)
+                return self._run(granted, {unit.handle for unit in units}, refusals)
             finally:
-                if leases:
-                    self.door.give_back([lease.lease_id for lease in leases])
+                if granted.leases:
+                    self.door.give_back([lease.lease_id for lease in granted.leases])
         except psycopg.OperationalError as error:
             raise Unavailable("the store does not answer; try again", detail=type(error).__name__) from None
 
-    def _units(self, least_rows: int) -> list[Unit]:
-        """All units of the patients with most tail."""
-        most = LISTED + len(self._aside) * len(Category)
-        backlog = self.connection.execute("select handle, tail_rows from vault.tail_backlog(%s)", (most,)).fetchall()
+    def _backlog(self, least_rows: int) -> list[Handle]:
+        """The patients with most tail, without those who wait."""
+        waiting = [*self._aside.waiting(), *self._deferred.waiting()]
+        most = LISTED + len(waiting) * len(Category)
+        backlog = self.connection.execute(_BACKLOG, (most, waiting, LISTED)).fetchall()
         handles: dict[Handle, int] = {}
         for handle, n in backlog:
-            if n >= least_rows and sum(handles.values()) < self.most_rows and not self._aside.waits(handle):
+            if n >= least_rows and sum(handles.values()) < self.most_rows:
                 handles[handle] = handles.get(handle, 0) + n
+        return list(handles)
+
+    def _units(self, handles: Sequence[Handle]) -> list[Unit]:
+        """All units of the first patients, as many as one run takes."""
+        if not handles:
+            return []
         found = self.connection.execute(
             "select distinct handle, tag from vault.tail_index(%b)", (list(handles),), binary=True
         ).fetchall()
@@ -152,25 +181,25 @@ class Compaction:
                 units += tags.get(handle, [])
         return units
 
-    def _grant(self, units: Sequence[Unit]) -> tuple[list[Lease], list[TwinwardError]]:
+    def _grant(self, units: Sequence[Unit], asked: Collection[Handle]) -> tuple[Granted, list[TwinwardError]]:
         """Step 1; where auth refuses all for one patient's sake, that one is found and left out."""
         try:
-            return list(self.door.grant(units)), []
+            return self.door.grant(units, asked), []
         except (Tampered, BadInput, Denied) as refusal:
             handles = list(dict.fromkeys(unit.handle for unit in units))
             if len(handles) == 1:
-                return [], [refusal]
+                return Granted(), [refusal]
         first = set(handles[: len(handles) // 2])
         halves = ([u for u in units if u.handle in first], [u for u in units if u.handle not in first])
-        done = [self._grant(half) for half in halves]
-        return [one for leases, _ in done for one in leases], [one for _, refused in done for one in refused]
+        (one, its), (other, others) = (self._grant(half, asked) for half in halves)
+        return Granted([*one.leases, *other.leases], {**one.deferred, **other.deferred}), its + others
 
-    def _run(self, leases: Sequence[Lease], wanted: set[Handle], refusals: list[TwinwardError]) -> Counts:
+    def _run(self, granted: Granted, wanted: set[Handle], refusals: list[TwinwardError]) -> Counts:
         uses: dict[bytes, int] = {}
         filed: set[Handle] = set()
         with self.connection.transaction():
             self.connection.execute("set transaction isolation level repeatable read")
-            patients, more = self._read(leases)
+            patients, more = self._read(granted.leases)
             refusals += more
             for patient in patients:
                 for row in patient.rows:
@@ -182,12 +211,20 @@ class Compaction:
             refusals += more
             counts = self._write(patients) if patients else Counts()
             filed = {patient.standing.handle for patient in patients}
-        self._aside.forget(filed)
-        self._aside.put(wanted - filed)
+        self._deferred.forget(filed)
+        later = self._deferred.put(granted.deferred)
+        self._aside.forget(filed | later)
+        left = wanted - filed - later
+        self._aside.put(left)
         if uses:
             self.door.report([Use(lease_id, rows) for lease_id, rows in uses.items()])
-        trouble = refusals[-1] if refusals else None
-        return replace(counts, refused=len(refusals), put_aside=len(wanted - filed), trouble=trouble)
+        return replace(
+            counts,
+            refused=len(refusals),
+            put_aside=len(left),
+            deferred=len(later),
+            trouble=refusals[-1] if refusals else None,
+        )
 
     def _read(self, leases: Sequence[Lease]) -> tuple[list[_Patient], list[TwinwardError]]:
         """Step 2: patients whose tail proves itself, opened."""

@@ -59,6 +59,8 @@ class StoredInputs:
         """
         with self._reader() as reader:
             found = reader.read(lease, categories=TWIN_INPUTS, first_month=first_month)
+            if found.waiting:  # rows whose keys this lease lacks: nobody else may ask for them before the night
+                reader.ask_for(lease.handle)
         if found.waiting:
             raise Unavailable("rows of this patient wait for compaction; try again in a moment")
         inputs, weights = inputs_of(found.rows)

@@ -26,7 +26,7 @@ from psycopg.rows import TupleRow
 
 from twinward.clock import Clock
 from twinward.errors import Incomplete, LeaseEnded, Unavailable
-from twinward.record import Document
+from twinward.record import Document, Handle
 from twinward.vault import blocks, buckets, corrections, rows, sealing, standing
 from twinward.vault.blocks import Block, Shelf
 from twinward.vault.keytree import LAST_MONTH
@@ -276,9 +276,13 @@ class Reader:
                 return True
             if self._clock.monotonic() >= deadline:
                 return False
-            with self._connection.transaction():
-                self._connection.execute("select pg_notify('compact', '')")
+            self.ask_for(lease.handle)
             wait(0.05)
+
+    def ask_for(self, handle: Handle) -> None:
+        """Has the compactor file this patient now, whatever else waits (docs/decisions/0007)."""
+        with self._connection.transaction():
+            self._connection.execute("select pg_notify('compact', %b::text)", (str(handle),))
 
 
 @dataclass

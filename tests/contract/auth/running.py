@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,12 @@ class Running:
         return True
 
 
-@pytest.fixture(scope="module")
-def running(postgres: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder: Path = tmp_path_factory.mktemp("auth")
+@contextmanager
+def run(folder: Path, postgres: Database, **settings: Any) -> Iterator[Running]:
     with ExitStack() as stack:
         office = stack.enter_context(opened(folder, postgres))
         site = Site(folder, SITE)
-        chosen = replace(settings_of(folder, postgres), listen="127.0.0.1:0", issuer=site.issuer)
+        chosen = replace(settings_of(folder, postgres, **settings), listen="127.0.0.1:0", issuer=site.issuer)
         sequencer, desk = office.desk.sequencer, replace(office.desk, issuer=site.issuer)
         publisher = Publisher(
             sequencer.released, lambda: postgres.connect("auth"), chosen.ledger_dir, sequencer.signer.verifier,
@@ -101,3 +100,10 @@ def running(postgres: Database, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield found
         for opened_channel in found.channels.values():
             opened_channel.close()
+
+
+@pytest.fixture(scope="module")
+def running(postgres: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder: Path = tmp_path_factory.mktemp("auth")
+    with run(folder, postgres) as found:
+        yield found

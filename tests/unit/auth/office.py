@@ -22,6 +22,7 @@ from services.auth.grants import Grants, Wish
 from services.auth.intake import Intake
 from services.auth.leases import Leases
 from services.auth.listing import Listing
+from services.auth.night import Night
 from services.auth.settings import AuthSettings
 from services.auth.upkeep import Upkeep
 from tests.conftest import Database
@@ -93,7 +94,7 @@ class Office:
         self.consents = Consents(self.desk)
         self.upkeep = Upkeep(self.desk, self.grants)
         self.listing = Listing(self.desk, self.grants)
-        self.compaction = Compaction(self.desk)
+        self.compaction = Compaction(self.desk, Night())
         self.intake = Intake(self.desk)
         self.leases = Leases(self.desk)
         self._numbers = 0

@@ -59,7 +59,7 @@ def test_compaction_gives_tail_keys_then_months_under_one_leaf(office: Office) -
     handle, empty = office.patient(), office.patient()
     tag = tail(office, handle, Category.LABS)
     none = office.desk.ring.tag(empty, Category.LABS)
-    leases = office.compaction.grant(COMPACTOR, [Unit(empty, none), Unit(handle, tag)])
+    leases = office.compaction.grant(COMPACTOR, [Unit(empty, none), Unit(handle, tag)]).leases
     assert [lease.handle for lease in leases] == [handle]
     lease = leases[0]
     assert office.kinds()[lease.leaf] == Kind.COMPACT
@@ -78,12 +78,12 @@ def test_compaction_goes_on_where_the_patient_denies_everything(office: Office) 
     handle = office.patient()
     office.consent(handle, kind="deny")
     tag = tail(office, handle, Category.LABS, version=2)
-    assert len(office.compaction.grant(COMPACTOR, [Unit(handle, tag)])) == 1
+    assert len(office.compaction.grant(COMPACTOR, [Unit(handle, tag)]).leases) == 1
 
 
 def test_a_guessed_or_ended_lease_extends_nothing(office: Office) -> None:
     handle = office.patient()
-    lease = office.compaction.grant(COMPACTOR, [Unit(handle, tail(office, handle, Category.LABS))])[0]
+    lease = office.compaction.grant(COMPACTOR, [Unit(handle, tail(office, handle, Category.LABS))]).leases[0]
     with pytest.raises(LeaseEnded):
         office.compaction.extend([Months(office.desk.new_id(), (202201,))])
     office.leases.give_back(COMPACTOR, [UUID(bytes=lease.lease_id)])
@@ -117,7 +117,7 @@ def test_manifest_heads_follow_each_other_and_a_grant_carries_the_root(office: O
     handle = office.patient()
     office.team(handle, "dr-1")
     tag = tail(office, handle, Category.LABS)
-    lease = office.compaction.grant(COMPACTOR, [Unit(handle, tag)])[0]
+    lease = office.compaction.grant(COMPACTOR, [Unit(handle, tag)]).leases[0]
     first = change(lease, tag, 2, 20220100)
     seal = office.compaction.seal(COMPACTOR, [first])[0]
     # The compactor died before its commit: the next seal starts from what is really there.
@@ -133,7 +133,7 @@ def test_manifest_heads_follow_each_other_and_a_grant_carries_the_root(office: O
 def test_a_manifest_row_that_vanished_is_noticed_by_the_next_seal(office: Office) -> None:
     handle = office.patient()
     tag = tail(office, handle, Category.LABS)
-    lease = office.compaction.grant(COMPACTOR, [Unit(handle, tag)])[0]
+    lease = office.compaction.grant(COMPACTOR, [Unit(handle, tag)]).leases[0]
     for seq, bucket in ((2, 20220100), (3, 20220200)):
         done = change(lease, tag, seq, bucket)
         office.compaction.seal(COMPACTOR, [done])
@@ -146,7 +146,7 @@ def test_a_manifest_row_that_vanished_is_noticed_by_the_next_seal(office: Office
 def test_a_seal_needs_a_lease_for_its_patient_and_tags(office: Office) -> None:
     handle, other = office.patient(), office.patient()
     tag = tail(office, handle, Category.LABS)
-    lease = office.compaction.grant(COMPACTOR, [Unit(handle, tag)])[0]
+    lease = office.compaction.grant(COMPACTOR, [Unit(handle, tag)]).leases[0]
     foreign = office.desk.ring.tag(handle, Category.MEDS)
     with pytest.raises(LeaseEnded):
         office.compaction.seal(COMPACTOR, [change(lease, foreign, 2, 20220100)])

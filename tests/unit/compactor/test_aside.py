@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import numpy as np
@@ -14,8 +14,7 @@ from twinward.clock import SetClock
 from twinward.errors import BadInput
 from twinward.record import Category, Handle
 from twinward.vault.acceptance import SealedPart
-from twinward.vault.lease import Lease
-from twinward.wire.codec.compaction import Unit
+from twinward.wire.codec.compaction import Granted, Unit
 
 
 def write(store: Store, rng: np.random.Generator, n: int) -> Handle:
@@ -32,10 +31,10 @@ def test_those_behind_the_refused_are_filed(store: Store, monkeypatch: pytest.Mo
     refused, last = [write(store, rng, 3) for _ in range(4)], write(store, rng, 1)
     granted = store.issuer.grant
 
-    def grant(units: Sequence[Unit]) -> Sequence[Lease]:
+    def grant(units: Sequence[Unit], asked: Collection[Handle]) -> Granted:
         if how == "all refused" and any(unit.handle in refused for unit in units):
             raise BadInput("a unit cannot be compacted")
-        return granted([unit for unit in units if unit.handle not in refused])
+        return granted([unit for unit in units if unit.handle not in refused], asked)
 
     monkeypatch.setattr(store.issuer, "grant", grant)
     compaction = store.compaction(most_units=2)

@@ -195,7 +195,9 @@ def test_rows_of_a_tag_that_auth_does_not_lease_wait_and_hold_up_what_follows(
     issuer = copy.copy(store.issuer)
     tags = {issuer.tag(patient.handle, category) for category in categories}
     granted = issuer.grant
-    issuer.grant = lambda units: granted([unit for unit in units if unit.tag in tags])  # type: ignore[method-assign]
+    issuer.grant = lambda units, asked: granted(  # type: ignore[method-assign]
+        [unit for unit in units if unit.tag in tags], asked
+    )
     compaction.door = issuer
     assert compaction.run().tail_rows == len(categories)
     lease = store.issuer.lease(patient.handle, "twin_worker", CATEGORIES, tails=True)

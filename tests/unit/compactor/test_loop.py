@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from services.compactor.settings import CompactorSettings
 from tests.unit.vault.store import NOW_MS, Store, batch, readings
 from twinward.clock import SystemChance, SystemClock
 from twinward.errors import Unavailable
-from twinward.record import Category
+from twinward.record import Category, Handle
 from twinward.settings import build
 from twinward.vault.acceptance import SealedPart
-from twinward.wire.codec.compaction import Unit
+from twinward.wire.codec.compaction import Granted, Unit
 
 
 def settings_of(store: Store, **changed: object) -> CompactorSettings:
@@ -56,7 +56,7 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def write(store: Store, rng: np.random.Generator, n: int) -> object:
+def write(store: Store, rng: np.random.Generator, n: int) -> Handle:
     patient = store.patient((Category.LABS,))
     for _ in range(n):
         store.writer().write(batch([SealedPart(patient.handle, Category.LABS, readings(rng, NOW_MS, 2), [])]))
@@ -93,6 +93,31 @@ def test_what_waited_is_filed_at_the_start_and_little_is_left_until_asked(store:
         assert len(reader.rows(lease)) == 2
 
 
+def test_a_reader_is_served_though_its_patient_waits_for_the_night(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the others wait on, without auth being asked again and again."""
+    rng = np.random.default_rng(44)
+    wanted, other = write(store, rng, 1), write(store, rng, 1)
+    monkeypatch.setattr(store.issuer, "deferred", dict.fromkeys((wanted, other), NOW_MS + 3600000))
+    granted, questions = store.issuer.grant, []
+
+    def grant(units: Sequence[Unit], asked: Collection[Handle]) -> Granted:
+        questions.append((sorted(unit.handle for unit in units), list(asked)))
+        return granted(units, asked)
+
+    monkeypatch.setattr(store.issuer, "grant", grant)
+    lease = store.issuer.lease(wanted, "twin_worker", (Category.LABS,))
+    reader = store.reader()
+    with running(store, settings_of(store, sweep_s=0.1)):
+        until(lambda: bool(questions))
+        time.sleep(0.5)  # several sweeps
+        assert questions == [(sorted([wanted, other]), [])]
+        until(lambda: reader.settled(lease, time.sleep))
+    assert [tail(store, one) for one in (wanted, other)] == [0, 1]
+    assert questions[1:] == [([wanted], [wanted])]
+
+
 def test_enough_tail_is_filed_unasked(store: Store) -> None:
     rng = np.random.default_rng(41)
     with running(store, settings_of(store, least_rows=3)):
@@ -121,13 +146,13 @@ def test_it_comes_back_when_auth_or_the_database_were_away(store: Store, monkeyp
     handle = write(store, rng, 1)
     granted, calls = store.issuer.grant, []
 
-    def absent(units: list[Unit]) -> object:
+    def absent(units: list[Unit], asked: Collection[Handle]) -> object:
         calls.append(len(units))
         if len(calls) == 1:
             raise Unavailable("auth does not answer")
         if len(calls) == 2:
             store.owner.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'compactor'")
-        return granted(units)
+        return granted(units, asked)
 
     monkeypatch.setattr(store.issuer, "grant", absent)
     with running(store, settings_of(store)):

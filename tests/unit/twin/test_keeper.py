@@ -18,7 +18,7 @@ from services.twin.store import Pool, SnapshotReader, TwinStore
 from tests.conftest import Database
 from tests.unit.vault.store import NOW_MS, Store, batch, reading
 from twinward.clock import SystemChance, month_of
-from twinward.errors import ConsentDenied
+from twinward.errors import ConsentDenied, Unavailable
 from twinward.record import TWIN_INPUTS, Category, Handle, Measurement
 from twinward.vault.acceptance import SealedPart
 from twinward.vault.keytree import Period
@@ -171,6 +171,19 @@ def test_compaction_under_a_state_changes_nothing(of: House) -> None:
     of.leases.forget(handle)  # a lease as auth would give it now, with the manifest's new root
     assert of.bring_up(handle).twin.readings == 60
     assert of.keeper.replays == 0
+
+
+def test_rows_that_a_lease_cannot_open_are_asked_for_by_their_patient(of: House) -> None:
+    """Without the wish they might wait for the night."""
+    handle = of.store.patient(CATEGORIES).handle
+    of.send(handle, rows_from(NOW_MS - HOUR_MS, 2, seed=8))
+    stored = StoredInputs(of.pool, of.store.issuer.site, of.store.issuer.authority_public, of.store.clock)
+    shut = of.store.issuer.lease(handle, "twin_worker", CATEGORIES, Period(month_of(NOW_MS), month_of(NOW_MS), False))
+    with of.store.database.connect("compactor", autocommit=True) as heard:
+        heard.execute("listen compact")
+        with pytest.raises(Unavailable):
+            stored.view(shut, 0)
+        assert [one.payload for one in heard.notifies(timeout=10, stop_after=1)] == [str(handle)]
 
 
 def test_snapshots_come_every_twelve_readings_and_on_demand(of: House) -> None:

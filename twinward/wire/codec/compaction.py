@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
 
 import grpc
 
@@ -20,6 +21,14 @@ class Unit:
 
     handle: Handle
     tag: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Leases of what may be compacted now; patients who wait for the night, with the moment (ms) to ask again."""
+
+    leases: Sequence[Lease] = ()
+    deferred: Mapping[Handle, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +62,18 @@ class CompactionCalls:
 
     channel: grpc.Channel
 
-    def grant(self, units: Sequence[Unit]) -> list[Lease]:
-        """Leases of the units that may be compacted now."""
+    def grant(self, units: Sequence[Unit], asked: Collection[Handle]) -> Granted:
+        """Leases of the units that may be compacted now; readers wait for the patients `asked`."""
         response = self._stub.GrantCompaction(
             auth_pb2.GrantCompactionRequest(
-                units=[auth_pb2.CompactionUnit(handle=unit.handle.bytes, tag=unit.tag) for unit in units]
+                units=[auth_pb2.CompactionUnit(handle=unit.handle.bytes, tag=unit.tag) for unit in units],
+                asked=[handle.bytes for handle in asked],
             )
         )
-        return [lease_from_message(lease) for lease in response.leases]
+        return Granted(
+            [lease_from_message(lease) for lease in response.leases],
+            {UUID(bytes=one.handle): one.until_ms for one in response.deferred},
+        )
 
     def extend(self, wanted: Sequence[Months]) -> dict[bytes, tuple[NodeKey, ...]]:
         """Lease -> block keys of its months."""
