@@ -17,7 +17,7 @@ help: ## list these targets
 
 setup: .venv/.generated ## install what is needed into .tools and .venv
 
-demo: setup ## one hospital, end to end, as a story (ARGS=--exit stops it at the end)
+demo: setup ## one hospital and its twins, then three that learn together, as a story (ARGS=--exit stops it)
 	@.venv/bin/twinward demo --dir .demo $(ARGS)
 
 test: setup ## the whole suite but the slow part (under 20 min on 2 cores)
@@ -35,10 +35,13 @@ check: setup ## formatting, lint, types, architecture, wire contract
 	@$(UV) lock --check --quiet
 
 bench: setup ## every quick benchmark, one JSON object each
-	@for name in twin vault ingest; do $(PY) -m bench.$$name --quick --json || exit 1; done
+	@for name in twin vault ingest federation; do $(PY) -m bench.$$name --quick --json || exit 1; done
 
 clean: ## stop the demo's node and remove what was built
-	@if [ -f .demo/node/node.toml ] && [ -x .venv/bin/twinward ]; then .venv/bin/twinward --node .demo/node node down || true; fi
+	@for node in coordinator st-clare st-brice node; do \
+	  if [ -f .demo/$$node/node.toml ] && [ -x .venv/bin/twinward ]; then \
+	    noun=node; [ $$node = coordinator ] && noun=coordinator; \
+	    .venv/bin/twinward --node .demo/$$node $$noun down || true; fi; done
 	@rm -rf .demo .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@rm -f twinward/wire/v1/*_pb2*.py twinward/wire/v1/*_pb2*.pyi
 
@@ -46,11 +49,11 @@ $(UV):
 	@infra/hooks/bootstrap $(UV_VERSION)
 
 .venv/.synced: $(UV) pyproject.toml uv.lock
-	@$(UV) sync --frozen --quiet --no-install-project
+	@$(UV) sync --frozen --quiet --no-install-project --extra federation
 	@touch $@
 
 .venv/.generated: .venv/.synced $(PROTO)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(PY) -m grpc_tools.protoc -Iproto --python_out=. --grpc_python_out=. \
 	  --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTO)
-	@$(UV) sync --frozen --quiet
+	@$(UV) sync --frozen --quiet --extra federation
 	@touch $@

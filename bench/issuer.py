@@ -246,7 +246,12 @@ class Issuer:
         category = next((one for one in Category if self.tag(unit.handle, one) == unit.tag), None)
         if category is None:
             raise NotFound("a unit's tag is of no category")
-        return self._leased(patient, "compactor", (category,), (), tails=True, seconds=60, purpose="operations")
+        index = tuple(
+            self._node(patient, Category.COHORT_INDEX, version, Node(0, 0, False))
+            for version in range(1, patient.version + 1)
+        )
+        both = (category, Category.COHORT_INDEX)
+        return self._leased(patient, "compactor", both, index, tails=True, seconds=60, purpose="operations")
 
     def extend(self, wanted: Sequence[Months]) -> dict[bytes, tuple[NodeKey, ...]]:
         found: dict[bytes, tuple[NodeKey, ...]] = {}

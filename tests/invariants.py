@@ -6,7 +6,8 @@ Opens the store of a test or demo node as its owner, with the node's own keys, a
 counts what is really there; nothing of it goes through the programs that wrote it.
 
 1. counts: items in blocks + items in the tail = accepted (dropped items are counted
-   apart and stored nowhere); each padded count is that of what was opened
+   apart and stored nowhere; cohort indexes, which the compactor makes, are no items);
+   each padded count is that of what was opened
 2. manifests: every bucket's blocks are those its manifest names, and no others
 3. receipts: every receipt of a stored resource has its data, every document its receipt
 4. nothing twice: no row of one lineage, code and time twice in the resolved view, and
@@ -50,6 +51,7 @@ LEAF_OF_ROLE = {
     "twin_worker": {Kind.UPKEEP},
     "compactor": {Kind.COMPACT},
     "filer": {Kind.INTAKE_FILE},
+    "federation": {Kind.SCREEN, Kind.GRANT},
 }
 
 
@@ -59,6 +61,7 @@ class Kept:
 
     rows: list[Rows] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
+    index: list[Document] = field(default_factory=list)  # the compactor's own: nobody sent it, so it is no item
     in_tail: int = 0
     in_blocks: int = 0
 
@@ -167,6 +170,9 @@ class _Opener:
         key = keytree.node_key(self.keys[shelf.handle], shelf.category, shelf.version, node)
         if block.seq >= blocks.DOCUMENT_SEQ:
             found = blocks.open_documents(shelf, key, block)
+            if shelf.category == Category.COHORT_INDEX:
+                kept.index += found
+                return len(found)
             kept.documents += found
         else:
             rows = blocks.open_rows(shelf, key, block)

@@ -25,7 +25,9 @@ from twinward.link.permissions import audience_of
 from twinward.link.tokens import TokenVerifier
 from twinward.settings import ProgramSettings
 
-PROGRAMS = ("auth", "ingest", "ingest-filer", "compactor", "twin", "twin-worker")
+PROGRAMS = (
+    "auth", "ingest", "ingest-filer", "compactor", "twin", "twin-worker", "federation", "coordinator", "superlink",
+)  # fmt: skip
 PEOPLE = ["auth", "ingest", "twin", "federation"]
 
 

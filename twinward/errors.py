@@ -4,7 +4,8 @@
     ├── BadInput               INVALID_ARGUMENT     what came in is not what it should be
     │   ├── Malformed          ...                  cannot be read at all
     │   ├── TooLarge           ...                  over a stated limit
-    │   └── UnknownSetting     ...                  a settings file or variable names something we do not have
+    │   ├── UnknownSetting     ...                  a settings file or variable names something we do not have
+    │   └── Separated          ...                  no finite model fits the data best
     ├── Unauthenticated        UNAUTHENTICATED      no token, or one that is refused
     ├── Denied                 PERMISSION_DENIED    decided, and the answer is no
     │   ├── ConsentDenied      ...                  the patient's consent says no
@@ -53,6 +54,10 @@ class TooLarge(BadInput):
 
 class UnknownSetting(BadInput):
     reason = "UNKNOWN_SETTING"
+
+
+class Separated(BadInput):
+    reason = "SEPARATED"
 
 
 class Unauthenticated(TwinwardError):

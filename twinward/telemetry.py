@@ -28,7 +28,9 @@ from twinward.clock import Clock, SystemClock
 from twinward.errors import BadInput, TwinwardError
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-LIBRARIES = frozenset({"grpc", "psycopg", "alembic", "sqlalchemy", "numba", "asyncio", "concurrent", "py"})
+LIBRARIES = frozenset(
+    {"grpc", "psycopg", "alembic", "sqlalchemy", "numba", "asyncio", "concurrent", "py", "flwr", "uvicorn", "httpx"}
+)
 HOUSE = Path(__file__).resolve().parent.parent
 
 UNREGISTERED = Counter("twinward_log_strings_refused", "Strings that were not let into a log line.")

@@ -31,7 +31,7 @@ from twinward.errors import Unavailable, Unready
 OWNER = "twinward"
 DATABASE = "twinward"
 SUPERUSER = "postgres"
-ROLES = ("auth", "ingest", "filer", "compactor", "twin", "twin_worker")
+ROLES = ("auth", "ingest", "filer", "compactor", "twin", "twin_worker", "federation", "coordinator")
 PORT = 5432  # only names the socket
 SOCKET_LIMIT = 107  # bytes of a Unix socket's path, sockaddr_un
 START_S = 60.0

@@ -18,10 +18,12 @@ from collections.abc import Callable
 import psycopg
 
 from services.auth import feeds, keyring
+from services.auth.acts import Acts
 from services.auth.admit import Admit
 from services.auth.api import AuthDoor, EnrolmentDoor, served_auth, served_enrolment
 from services.auth.audit import Audit
 from services.auth.caps import Caps
+from services.auth.cohort import Cohorts
 from services.auth.compaction import Compaction
 from services.auth.consents import Consents
 from services.auth.desk import Desk
@@ -38,13 +40,16 @@ from services.auth.leases import Leases
 from services.auth.listing import Listing
 from services.auth.night import Night
 from services.auth.older_readers import OlderReaders
+from services.auth.permits import Permits
 from services.auth.policy import Policies
 from services.auth.pruning import Pruner
 from services.auth.publish import Publisher
 from services.auth.refusals import Refusals
+from services.auth.rounds import Rounds
 from services.auth.sequencer import Proposal, Sequencer
 from services.auth.settings import AuthSettings
 from services.auth.status import Status
+from services.auth.studies import Studies
 from services.auth.upkeep import Upkeep
 from services.auth.waiting import Waiting
 from twinward import program, settings, telemetry
@@ -181,7 +186,8 @@ def build(
 
 
 def door(desk: Desk, publisher: Publisher, chosen: AuthSettings) -> AuthDoor:
-    grants = Grants(desk)
+    grants, permits = Grants(desk), Permits(desk)
+    cohorts = Cohorts(desk, permits)
     sequencer = desk.sequencer
     return AuthDoor(
         grants=grants,
@@ -194,6 +200,10 @@ def door(desk: Desk, publisher: Publisher, chosen: AuthSettings) -> AuthDoor:
         consents=Consents(desk),
         audit=Audit(desk, EntryReader(sequencer.site, sequencer.terms, sequencer.keys)),
         status=Status(desk, publisher, chosen.pki_dir),
+        studies=Studies(desk),
+        cohorts=cohorts,
+        rounds=Rounds(desk, cohorts, permits),
+        acts=Acts(desk),
     )
 
 

@@ -8,8 +8,11 @@ from uuid import UUID
 
 import grpc
 
+from services.auth import studies
+from services.auth.acts import Acts
 from services.auth.admit import Admit, Applicant
 from services.auth.audit import Audit, Search
+from services.auth.cohort import Cohorts, handle_of
 from services.auth.compaction import Change, Compaction, Months, Unit
 from services.auth.consent import Statement
 from services.auth.consents import Consents
@@ -19,7 +22,9 @@ from services.auth.grants import Grants, Wish
 from services.auth.intake import Intake
 from services.auth.leases import Leases
 from services.auth.listing import Listing
+from services.auth.rounds import Rounds
 from services.auth.status import Status
+from services.auth.studies import Studies
 from services.auth.upkeep import Upkeep
 from twinward.errors import BadInput
 from twinward.ledger.kinds import word_of
@@ -27,6 +32,7 @@ from twinward.link.caller import caller_of
 from twinward.link.server import Served
 from twinward.record import Handle
 from twinward.vault.manifest import BucketManifest
+from twinward.wire.codec.cohort import READ, SCREEN, period_from_message
 from twinward.wire.codec.lease import lease_to_message, node_to_message
 from twinward.wire.v1 import auth_pb2 as pb
 from twinward.wire.v1 import auth_pb2_grpc, record_pb2
@@ -46,6 +52,10 @@ class AuthDoor(auth_pb2_grpc.AuthServicer):
     consents: Consents
     audit: Audit
     status: Status
+    studies: Studies
+    cohorts: Cohorts
+    rounds: Rounds
+    acts: Acts
 
     def Grant(self, request: pb.GrantRequest, context: Context) -> pb.GrantResponse:  # noqa: N802
         first, last = _period(request.period) if request.HasField("period") else (None, None)
@@ -124,6 +134,63 @@ class AuthDoor(auth_pb2_grpc.AuthServicer):
             rows[_uuid(use.lease_id)] = rows.get(_uuid(use.lease_id), 0) + use.rows
         return pb.ReportUseResponse(leaf=self.leases.report(caller_of(context), rows))
 
+    def DecideStudy(self, request: pb.DecideStudyRequest, context: Context) -> pb.DecideStudyResponse:  # noqa: N802
+        first, last = period_from_message(request.period)
+        wish = studies.Decision(
+            study=request.study,
+            decision=request.decision,
+            reason=request.reason,
+            privacy=request.privacy,
+            requester=request.requester,
+            categories=tuple(request.categories),
+            first_month=first,
+            last_month=last,
+            expires_ms=request.expires_ms,
+            bundle=request.bundle,
+        )
+        leaf, expires_ms = self.studies.decide(caller_of(context), wish)
+        return pb.DecideStudyResponse(leaf=leaf, expires_ms=expires_ms)
+
+    def StudyDecisions(self, request: pb.StudyDecisionsRequest, context: Context) -> pb.StudyDecisionsResponse:  # noqa: N802
+        return pb.StudyDecisionsResponse(
+            decisions=[
+                pb.StudyDecision(
+                    study=one.study,
+                    decision=one.decision,
+                    reason=one.reason,
+                    decided_ms=one.decided_ms,
+                    expires_ms=one.expires_ms,
+                    leaf=one.leaf,
+                    bundle=one.bundle,
+                )
+                for one in self.studies.decisions(list(request.studies))
+            ]
+        )
+
+    def GrantCohort(self, request: pb.GrantCohortRequest, context: Context) -> pb.GrantCohortResponse:  # noqa: N802
+        caller, handles = caller_of(context), [_uuid(one) for one in request.handles]
+        if request.step == SCREEN and not handles:
+            page = self.cohorts.screen(caller, request.study, handle_of(request.after))
+        elif request.step == READ and not request.after:
+            page = self.cohorts.read(caller, request.study, handles)
+        else:
+            raise BadInput("a cohort is granted in two steps: screen, from a place on, and read, of handles")
+        return pb.GrantCohortResponse(
+            leases=map(lease_to_message, page.leases),
+            denied=page.denied,
+            next_after=page.next_after.bytes if page.next_after else b"",
+        )
+
+    def EnterRound(self, request: pb.EnterRoundRequest, context: Context) -> pb.EnterRoundResponse:  # noqa: N802
+        handles = [_uuid(one) for one in request.handles]
+        entered = self.rounds.enter(caller_of(context), request.study, request.round, request.step, handles)
+        return pb.EnterRoundResponse(
+            leaf=entered.leaf, root=entered.root, withdrawn=[one.bytes for one in entered.withdrawn]
+        )
+
+    def RecordAct(self, request: pb.RecordActRequest, context: Context) -> pb.RecordActResponse:  # noqa: N802
+        return pb.RecordActResponse(leaf=self.acts.record(caller_of(context), request.kind, request.body))
+
     def ReturnLease(self, request: pb.ReturnLeaseRequest, context: Context) -> pb.ReturnLeaseResponse:  # noqa: N802
         self.leases.give_back(caller_of(context), [_uuid(one) for one in request.lease_ids])
         return pb.ReturnLeaseResponse()
@@ -152,7 +219,15 @@ class AuthDoor(auth_pb2_grpc.AuthServicer):
         patient = _patient(request.patient) if request.HasField("patient") else None
         page = self.audit.find(
             caller_of(context),
-            Search(patient, request.actor, request.kind, request.since_ms, request.page_size, request.page_token),
+            Search(
+                patient,
+                request.actor,
+                request.kind,
+                request.since_ms,
+                request.page_size,
+                request.page_token,
+                request.study,
+            ),
         )
         return pb.ListEntriesResponse(
             entries=[

@@ -14,6 +14,7 @@ from services.auth.facts import connection_of
 from services.auth.grants import UNKNOWN
 from services.auth.leaf import Body
 from services.auth.sequencer import Proposal
+from services.auth.studies import HASH_BYTES
 from twinward.errors import BadInput, NotFound
 from twinward.ledger.kinds import Kind
 from twinward.link.caller import Caller
@@ -28,6 +29,7 @@ class Search:
     since_ms: int
     page_size: int  # 0: 100; at most 500
     page_token: str
+    study: bytes = b""  # its hash; empty for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,11 @@ class Audit:
             "asked": {"actor": search.actor[:120], "of_kind": search.kind, "since_ms": search.since_ms, "most": limit},
             "now": self._desk.clock.now_ms(),
         }
+        if search.study:
+            said["study"] = search.study[:HASH_BYTES].hex()
         leaf = self._desk.record([Proposal(Kind.AUDIT_READ, said, patient=handle)])[0]
         before = int(search.page_token) if search.page_token else None
-        question = Question(handle, search.actor, kind, search.since_ms, before, limit)
+        question = Question(handle, search.actor, search.study, kind, search.since_ms, before, limit)
         with connection_of(self._desk.pool) as connection:
             found = self._reader.find(connection, question)
         return Page(tuple(found), str(found[-1].index) if len(found) == limit else "", leaf)

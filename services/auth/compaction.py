@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from services.auth import months
 from services.auth.consent import Answer
 from services.auth.desk import INSERT_LEASE, ROLES, Desk, asker_of
 from services.auth.facts import Connection, Facts, connection_of
@@ -122,7 +123,8 @@ class Compaction:
             for unit in dict.fromkeys(units):
                 found = [place for place in waiting.get(unit.handle, []) if place.tag == unit.tag]
                 if unit.handle not in until and found:
-                    made.append(self._lease(facts[unit.handle], unit.tag, found, known.now_ms))
+                    versions = {place.version for place in waiting[unit.handle]}
+                    made.append(self._lease(facts[unit.handle], unit.tag, found, versions, known.now_ms))
             return Granted(self._recorded(caller, made, known.now_ms) if made else [], until)
 
     def _recorded(self, caller: Caller, made: Sequence[tuple[Lease, list[object]]], now_ms: int) -> list[Lease]:
@@ -146,20 +148,24 @@ class Compaction:
         one = Slice.of(Category.RAW, Answer.SILENT, care_team=False, erased=facts.erased)
         return self._desk.policies.rule(asker_of(caller), "compact", Purpose.OPERATIONS, [one])[one].allowed
 
-    def _lease(self, facts: Facts, tag: bytes, places: Sequence[TailPlace], now_ms: int) -> tuple[Lease, list[object]]:
+    def _lease(
+        self, facts: Facts, tag: bytes, places: Sequence[TailPlace], versions: Collection[int], now_ms: int
+    ) -> tuple[Lease, list[object]]:
+        """Tail keys of the unit, and the key of the cohort index of each of `versions`: the patient's, in the tail."""
         desk, lease_id = self._desk, self._desk.new_id()
         category = desk.ring.category_of(facts.handle, tag)
         if category is None:
             raise BadInput("a unit's tag is of no category of its patient; ask for what tail_backlog lists")
         key = desk.ring.unwrap(facts)
         until_ms = now_ms + COMPACTION_S * 1000
+        index = desk.ring.tag(facts.handle, Category.COHORT_INDEX)
         lease = Lease(
             lease_id=lease_id.bytes,
             handle=facts.handle,
             until_ms=until_ms,
             purpose=Purpose.OPERATIONS.value,
-            tags={int(category): tag},
-            nodes=(),
+            tags={int(category): tag, int(Category.COHORT_INDEX): index},
+            nodes=tuple(desk.ring.months(key, Category.COHORT_INDEX, sorted(versions), [months.UNDATED])),
             tails=tuple(
                 desk.ring.tail(key, category, one.version, one.month)
                 for one in sorted(places, key=lambda place: (place.version, place.month))
@@ -171,7 +177,8 @@ class Compaction:
             issued_ms=now_ms,
         )
         row = [
-            lease_id, ROLES["compactor"], facts.handle, [tag], Purpose.OPERATIONS.value, utc(now_ms), utc(until_ms)
+            lease_id, ROLES["compactor"], facts.handle, [tag, index], Purpose.OPERATIONS.value,
+            utc(now_ms), utc(until_ms),
         ]  # fmt: skip
         return lease, row
 
@@ -196,7 +203,7 @@ class Compaction:
         with desk.deciding(handles) as known:
             facts = {one.handle: one for one in known.facts}
             for one in wanted:
-                handle, tag = leases[one.lease_id]
+                handle, (tag, *_) = leases[one.lease_id]
                 category = desk.ring.category_of(handle, tag)
                 versions = sorted({place.version for place in places.get(handle, []) if place.tag == tag})
                 if category is None or handle not in facts:
@@ -205,9 +212,10 @@ class Compaction:
                 found.append((one.lease_id, desk.ring.months(key, category, versions, one.months)))
         return found
 
-    def _leases(self, connection: Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[Handle, bytes]]:
+    def _leases(self, connection: Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[Handle, tuple[bytes, ...]]]:
+        """Lease -> patient and tags, the unit's own first."""
         rows = connection.execute(_LEASES, (list(ids),), binary=True).fetchall()
-        found = {lease_id: (handle, bytes(tags[0])) for lease_id, handle, tags in rows}
+        found = {lease_id: (handle, tuple(map(bytes, tags))) for lease_id, handle, tags in rows}
         if set(ids) - found.keys():
             raise LeaseEnded("a compaction lease is over, unknown or of somebody else; ask for a new one")
         return found
@@ -245,12 +253,12 @@ class Compaction:
             desk.record([Proposal(Kind.MANIFEST, body, writes=lambda _leaf: writes)])
         return seals
 
-    def _covered(self, connection: Connection, change: Change, lease: tuple[Handle, bytes]) -> None:
+    def _covered(self, connection: Connection, change: Change, lease: tuple[Handle, tuple[bytes, ...]]) -> None:
         """Every bucket's tag must be leased: one call may carry all units of a patient."""
         if lease[0] != change.handle:
             raise LeaseEnded("a compaction lease is of another patient; ask for a new one")
         wanted = {bucket.tag for bucket in change.buckets}
-        if wanted <= {lease[1]}:
+        if wanted <= set(lease[1]):
             return
         rows = connection.execute(
             "select tags from vault.lease where handle = %s and role = 'compactor' and until > clock_timestamp()",

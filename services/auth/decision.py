@@ -26,7 +26,7 @@ class Asked:
     """The question, complete. `now_ms` is the one moment that the whole decision is about."""
 
     asker: Asker
-    act: str  # read, list, upkeep or compact
+    act: str  # read, list, upkeep, study or compact
     purpose: Purpose
     categories: tuple[Category, ...]
     period: Period

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from services.auth.caps import Caps
-from services.auth.facts import Connection, Facts, Pool, connection_of, facts_of
+from services.auth.facts import ANY_WAITING, Connection, Facts, Pool, connection_of, facts_of
 from services.auth.gate import Gate
 from services.auth.keyring import KeyRing
 from services.auth.leaf import Body, who
@@ -22,7 +22,13 @@ from twinward.record import Handle, Purpose
 from twinward.vault.identifiers import Identifier
 
 # Program -> database role of its leases: what row-level security compares.
-ROLES = {"twin": "twin", "twin-worker": "twin_worker", "compactor": "compactor", "ingest-filer": "filer"}
+ROLES = {
+    "twin": "twin",
+    "twin-worker": "twin_worker",
+    "compactor": "compactor",
+    "ingest-filer": "filer",
+    "federation": "federation",
+}
 
 INSERT_LEASE = """
 insert into vault.lease (id, role, handle, tags, purpose, issued, until, leaf, actor)
@@ -77,6 +83,20 @@ class Desk:
                     found = facts_of(connection, handles, UUID(bytes=index) if index else None, (actor,), now_ms)
                 if not any(one.waiting for one in found):
                     yield Known(now_ms, found)
+                    return
+            self.waiting.apply()
+        raise Busy("consents are coming in faster than they can be applied; try again in a moment")
+
+    @contextmanager
+    def settled(self) -> Iterator[int]:
+        """`deciding` about no patient in particular; the one moment (ms) of whatever is decided. Raises as it."""
+        for _ in range(_ROUNDS):
+            with self.gate.decision():
+                now_ms = self.clock.now_ms()
+                with connection_of(self.pool) as connection:
+                    row = connection.execute(ANY_WAITING).fetchone()
+                if row is not None and not row[0]:
+                    yield now_ms
                     return
             self.waiting.apply()
         raise Busy("consents are coming in faster than they can be applied; try again in a moment")

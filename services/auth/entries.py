@@ -35,6 +35,7 @@ class Question:
 
     patient: Handle | None = None
     actor: str = ""
+    study: bytes = b""  # its hash
     kind: Kind | None = None
     since_ms: int = 0
     before: int | None = None
@@ -53,6 +54,8 @@ class EntryReader:
         """At most `limit` (500) entries. The reading itself is to be recorded first, by the caller."""
         # The rarest first: it decides how many rows are looked at.
         asked = [self._terms.patient(question.patient)] if question.patient is not None else []
+        if question.study:
+            asked.append(self._terms.study(question.study))
         if question.actor:
             asked.append(self._terms.actor(question.actor))
         if question.kind is not None:

@@ -23,6 +23,10 @@ from twinward.record import Handle
 Connection = psycopg.Connection[tuple[Any, ...]]
 Pool = LivePool[Connection]
 
+# Consents or care teams of known patients that came in and are not applied yet.
+ANY_WAITING = """
+select exists (select from vault.intake_consent i where i.applied is null
+  and (i.handle is not null or exists (select from vault.feed_index f where f.idx = i.feed_index)))"""
 _FACTS = """
 with wanted as (
   select unnest(%(handles)s::uuid[]) as handle

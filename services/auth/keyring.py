@@ -116,9 +116,10 @@ def _node(key: bytes, category: int, version: int, node: keytree.Node, years: di
 def _versions(facts: Facts, own: bytes, category: Category) -> list[int]:
     """The present version, and every earlier one that sealed blocks of this category.
 
-    Snapshots of a twin are in no manifest, so model-state names every version.
+    Snapshots of a twin are in no manifest, so model-state names every version; and so does the cohort index, because
+    what waits in the tail under an earlier version may be filed while a study looks for its patients.
     """
-    if category is Category.MODEL_STATE:
+    if category in (Category.MODEL_STATE, Category.COHORT_INDEX):
         return list(range(1, facts.version + 1))
     return sorted({facts.version, *(group.version for group in facts.groups if group.tag == own)})
 

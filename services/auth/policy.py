@@ -44,6 +44,7 @@ class Slice:
     consent: Answer
     sensitive: bool
     reserved: bool
+    cohort_index: bool
     model_input: bool
     care_team: bool
     erased: bool
@@ -54,6 +55,7 @@ class Slice:
             consent=consent,
             sensitive=category in SENSITIVE,
             reserved=category in RESERVED,
+            cohort_index=category is Category.COHORT_INDEX,
             model_input=category in MODEL,
             care_team=care_team,
             erased=erased,
@@ -85,7 +87,7 @@ class Policies:
         self.sha256 = hashlib.sha256(schema.encode() + b"\0" + text.encode()).hexdigest()
 
     def rule(self, asker: Asker, act: str, purpose: Purpose, slices: Iterable[Slice]) -> dict[Slice, Ruling]:
-        """One ruling for each distinct slice. `act` is read, list, upkeep or compact."""
+        """One ruling for each distinct slice. `act` is read, list, upkeep, study or compact."""
         wanted = list(dict.fromkeys(slices))
         # A ruling depends on nothing but these four, so asking once is enough.
         with self._lock:
@@ -130,6 +132,7 @@ def _slice(place: int, one: Slice) -> dict[str, object]:
             "consent": one.consent.value,
             "sensitive": one.sensitive,
             "reserved": one.reserved,
+            "cohortIndex": one.cohort_index,
             "modelInput": one.model_input,
             "careTeam": one.care_team,
             "erased": one.erased,

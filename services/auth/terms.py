@@ -13,7 +13,7 @@ from twinward.ledger.kinds import Kind
 from twinward.record import Handle
 
 TERM_BYTES = 16
-ACTOR, PATIENT, KIND = "actor", "patient", "kind"
+ACTOR, PATIENT, KIND, STUDY = "actor", "patient", "kind", "study"
 
 
 class Terms:
@@ -35,6 +35,9 @@ class Terms:
 
     def kind(self, kind: Kind) -> bytes:
         return self.of(KIND, int(kind).to_bytes(2, "big"))
+
+    def study(self, study: bytes) -> bytes:
+        return self.named(f"{STUDY}:{study.hex()}")
 
     def named(self, text: str) -> bytes:
         """A further term written `field:value`, such as `study:7c1e`."""

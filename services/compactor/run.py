@@ -4,7 +4,7 @@ Order, and what a kill at each place leaves:
 1. leases with tail keys (a leaf). Killed: the leases end by themselves.
 2. One snapshot: tail rows read and checked (signed batches, chain), opened, sorted.
 3. Block keys of the months found, under the same leases.
-4. Open blocks merged, everything sealed; nothing written yet.
+4. Open blocks merged, the cohort index with them, everything sealed; nothing written yet.
 5. Auth signs the new heads. Killed: `previous` in the head is still the truth,
    and the tail rows are still there to show it.
 6. Blocks in, tail rows out, manifests, counts: one transaction. Killed before its
@@ -26,7 +26,7 @@ import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from psycopg.rows import TupleRow
 
-from services.compactor import filing, shelves
+from services.compactor import filing, indexing, shelves
 from services.compactor.aside import Aside
 from services.compactor.deferred import Deferred
 from services.compactor.door import AuthDoor
@@ -34,7 +34,7 @@ from services.compactor.filing import Arrival, Filed
 from twinward.clock import Chance, Clock
 from twinward.errors import BadInput, Denied, Incomplete, Tampered, TwinwardError, Unavailable
 from twinward.record import Category, Handle
-from twinward.vault import standing
+from twinward.vault import cohortindex, standing
 from twinward.vault.batches import TailRow
 from twinward.vault.blocks import Shelf
 from twinward.vault.lease import Lease, NodeKey
@@ -87,6 +87,9 @@ class _Patient:
     @property
     def last_seq(self) -> int:
         return self.rows[-1].seq
+
+    def key_of(self, shelf: Shelf) -> bytes:
+        return self.leases[shelf.tag].key_of_month(shelf.category, shelf.version, shelf.month)
 
     def change(self) -> Change:
         first = next(iter(self.leases.values()))
@@ -308,18 +311,29 @@ class Compaction:
                 nodes.setdefault(lease_id, []).extend(found)
         for patient in patients:
             for tag, lease in patient.leases.items():
-                patient.leases[tag] = replace(lease, nodes=tuple(nodes.get(lease.lease_id, ())))
+                patient.leases[tag] = replace(lease, nodes=(*lease.nodes, *nodes.get(lease.lease_id, ())))
 
     def _merge(self, patient: _Patient) -> None:
         first = next(iter(patient.leases.values()))
-        groups = {shelf.manifest((), 0).group for shelf in patient.arrived}
+        additions = indexing.additions(patient.arrived, first)
+        every = [*patient.arrived, *additions]
+        groups = {shelf.manifest((), 0).group for shelf in every}
         manifests = standing.committed(self.connection, patient.standing, first, groups)
         known = {(one.tag, one.version, one.bucket): one for found in manifests.values() for one in found}
-        stored = shelves.stored(self.connection, patient.standing.handle, patient.arrived)
+        stored = shelves.stored(self.connection, patient.standing.handle, every)
         for shelf, arrival in patient.arrived.items():
-            key = patient.leases[shelf.tag].key_of_month(shelf.category, shelf.version, shelf.month)
             old = known.get((shelf.tag, shelf.version, shelf.bucket))
-            patient.filed.append(filing.file(shelf, key, arrival, stored.get(shelf, ()), old, self.chance))
+            patient.filed.append(
+                filing.file(shelf, patient.key_of(shelf), arrival, stored.get(shelf, ()), old, self.chance)
+            )
+        for shelf, new in additions.items():
+            if shelf not in stored and shelves.any_filed(self.connection, shelf):
+                new = cohortindex.begun_late(new)
+            old = known.get((shelf.tag, shelf.version, shelf.bucket))
+            now_ms = self.clock.now_ms()
+            index = indexing.file(shelf, patient.key_of(shelf), new, stored.get(shelf, ()), old, now_ms, self.chance)
+            if index is not None:
+                patient.filed.append(index)
 
     def _write(self, patients: Sequence[_Patient]) -> Counts:
         """Step 6, all but the commit."""
@@ -334,7 +348,7 @@ class Compaction:
             tail_rows=len(rows),
             items=sum(arrival.items for patient in patients for arrival in patient.arrived.values()),
             superseded=sum(one.superseded for one in filed),
-            blocks=sum(len(one.added) for one in filed),
+            blocks=sum(len(one.added) for one in filed if one.shelf.category != Category.COHORT_INDEX),
         )
         shelves.note_run(self.connection, self.clock.now_ms(), counts)
         return counts

@@ -26,6 +26,7 @@ select tag, version, bucket, seq, n,
 from vault.block where handle = %b
   and (tag, version, bucket) in (select * from unnest(%b::bytea[], %b::int[], %b::int[]))
 order by tag, version, bucket, seq"""
+_FILED = "select exists (select from vault.manifest where handle = %b and version = %b)"
 _GONE = "rows that this run was to file are no longer there; the lease ended, or another compactor runs"
 
 
@@ -61,6 +62,12 @@ def stored(connection: Connection, handle: Handle, of: Collection[Shelf]) -> dic
     for tag, version, bucket, seq, n, blob in rows:
         found.setdefault(places[tag, version, bucket], []).append(Block(seq, n, blob))
     return found
+
+
+def any_filed(connection: Connection, of: Shelf) -> bool:
+    """Whether anything at all of the shelf's patient and key version is in blocks."""
+    row = connection.execute(_FILED, (of.handle, of.version)).fetchone()
+    return row is not None and bool(row[0])
 
 
 def replace_blocks(connection: Connection, filed: Sequence[Filed]) -> None:

@@ -83,6 +83,7 @@ _CONDITIONS = list(_rows("conditions.csv"))
 _BY_CODE = {
     f"{row['system']}|{row['code']}": Category[row["category"]] for row in _CONDITIONS if row["system"] != "icd10"
 }
+_CONDITION_NAMES = {f"{row['system']}|{row['code']}": row["name"] for row in _CONDITIONS}
 _ICD10 = [
     (first, last or first, Category[row["category"]])
     for row in _CONDITIONS
@@ -120,6 +121,11 @@ def condition_category(codes: Iterable[str]) -> Category | None:
         if category in SENSITIVE:
             return category
     return found[0] if found else None
+
+
+def condition_name(code: str) -> str:
+    """What people call a diagnosis ("snomed|22298006"); empty where no row is its own."""
+    return _CONDITION_NAMES.get(code, "")
 
 
 def _condition(code: str) -> Category | None:

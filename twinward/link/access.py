@@ -27,6 +27,7 @@ AUTHORIZATION = "authorization"
 PERSON = "twinward-person"  # a person's token, handed on by a program
 BEARER = "Bearer "
 FEED = "feed"
+SITE = "site"  # a hospital at its coordinator: spiffe://<coordinator>/site/<hospital>
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Access:
     forwarded_by: frozenset[str]
     programs: frozenset[str]
     enrolling: bool
+    sites: bool = False
+    joining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +71,18 @@ def _read(method: MethodDescriptor, enrolment: bool) -> Access:
     if not options.HasExtension(access_pb2.access):
         raise Unready(f"{method.full_name} has no access option: the server does not start")
     option = options.Extensions[access_pb2.access]
-    if not (option.permission or option.programs or option.enrolling):
+    if not (option.permission or option.programs or option.enrolling or option.sites or option.joining):
         raise Unready(f"{method.full_name} lets nobody in: its access option is empty")
     if option.permission and option.permission not in PERMISSIONS:
         raise Unready(f"{method.full_name} asks for a permission that no role holds")
-    if option.enrolling != enrolment:
+    if (option.enrolling or option.joining) != enrolment:
         raise Unready(f"{method.full_name} is on the wrong listener: enrolling methods have one of their own")
     if method.client_streaming or method.server_streaming:
         raise Unready(f"{method.full_name} is a stream: this door takes single calls")
     return Access(
-        option.permission, option.act, frozenset(option.forwarded_by), frozenset(option.programs), option.enrolling
-    )
+        option.permission, option.act, frozenset(option.forwarded_by), frozenset(option.programs), option.enrolling,
+        option.sites, option.joining,
+    )  # fmt: skip
 
 
 def peer_of(context: grpc.ServicerContext, site: str) -> Peer | None:
@@ -139,7 +143,11 @@ class Gate:
             raise Denied("this call is not offered here")
         if access.enrolling:
             return self._enrolling(context)
+        if access.joining:  # its one-time token lies in the request, and is the servicer's to check
+            return Caller(None, None, "", b"", "joining")
         peer = peer_of(context, self._site)
+        if access.sites:
+            return self._joined(peer)
         if peer is None:
             raise Unauthenticated("a client certificate is needed: log in with `twinward login`", detail="certificate")
         bearer = _bearer(context)
@@ -165,6 +173,13 @@ class Gate:
         if token.service or token.bound is not None or token.azp not in FORWARDERS:
             raise refused("enrolment")
         return Caller(None, token.person(), bearer, b"", "enrolment")
+
+    def _joined(self, peer: Peer | None) -> Caller:
+        """Another organisation: this coordinator's certificate is all it has here. Whether it left since is the
+        servicer's to know."""
+        if peer is None or peer.program is None or not peer.program.startswith(f"{SITE}/"):
+            raise Unauthenticated("this call is for hospitals that joined: `twinward site join`", detail="site")
+        return Caller(peer.program, None, "", peer.sha256, peer.id)
 
     def _direct(self, access: Access, peer: Peer, token: Token, bearer: str, context: grpc.ServicerContext) -> Caller:
         if token.service or token.azp not in FORWARDERS or _metadata(context, PERSON) is not None:

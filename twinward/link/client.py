@@ -27,7 +27,7 @@ Metadata = tuple[tuple[str, str], ...]
 # Calls that may be made again after UNAVAILABLE: they change nothing, or an idempotency key (or the same
 # content) makes the second one the first. A grant never is: a retry is a new decision.
 IDEMPOTENT = (
-    ("twinward.wire.v1.Auth", ("Admit", "ReturnLease", "ShowConsent", "LedgerStatus")),
+    ("twinward.wire.v1.Auth", ("Admit", "ReturnLease", "ShowConsent", "LedgerStatus", "StudyDecisions")),
     ("twinward.wire.v1.Ingest", ("PutFhir", "PutSeries", "ListUnmapped", "IngestStatus")),
     ("twinward.wire.v1.TwinWorker", ("Freshen",)),
     ("grpc.health.v1.Health", ("Check",)),
@@ -74,8 +74,13 @@ def channel(
     identity: tuple[bytes, bytes] | None,
     tokens: TokenSource | None,
     deadline_s: float = DEADLINE_S,
+    proxy: str = "",
 ) -> grpc.Channel:
-    """As `open_channel`, from PEM bytes; `identity` is (key, chain), None for the enrolment door."""
+    """As `open_channel`, from PEM bytes; `identity` is (key, chain), None for the enrolment door.
+
+    `proxy` is host:port of an HTTP CONNECT proxy: it sees the address and ciphertext, and the server's name is
+    insisted on behind it. Nothing is taken from the environment.
+    """
     key, chain = identity or (None, None)
     credentials = grpc.ssl_channel_credentials(authority, key, chain)
     retried = [{"service": service, "method": method} for service, methods in IDEMPOTENT for method in methods]
@@ -84,6 +89,7 @@ def channel(
         credentials,
         options=[
             ("grpc.ssl_target_name_override", server_name),
+            *([("grpc.http_proxy", f"http://{proxy}")] if proxy else [("grpc.enable_http_proxy", 0)]),
             ("grpc.max_receive_message_length", MESSAGE_BYTES),
             ("grpc.max_send_message_length", MESSAGE_BYTES),
             ("grpc.enable_retries", 1),

@@ -93,3 +93,75 @@ def _public(signing_request: bytes) -> ec.EllipticCurvePublicKey:
     if not valid or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise Malformed("the signing request must hold a P-256 key and be signed by it")
     return key
+
+
+class SiteAuthority:
+    """Signs the client certificates of hospitals that joined; the coordinator's program holds it.
+
+    An intermediate of the coordinator's own root. What it names is written here and not taken from the request:
+    spiffe://<coordinator>/site/<hospital>, for `hours`.
+    """
+
+    def __init__(
+        self,
+        chain: bytes,
+        key: ec.EllipticCurvePrivateKey,
+        coordinator: str,
+        hours: float,
+        clock: Clock,
+        chance: Chance,
+    ) -> None:
+        self._chain = chain
+        self._certificate = x509.load_pem_x509_certificate(chain)
+        self._key = key
+        self._coordinator = coordinator
+        self._life = timedelta(hours=hours)
+        self._clock = clock
+        self._chance = chance
+
+    @classmethod
+    def of(
+        cls, certificate_file: Path, key_file: Path, coordinator: str, hours: float, clock: Clock, chance: Chance
+    ) -> Self:
+        """
+        Raises:
+            Unready: one of the files cannot be read.
+        """
+        try:
+            chain = certificate_file.read_bytes()
+            key = load_pem_private_key(key_file.read_bytes(), None)
+            x509.load_pem_x509_certificate(chain)
+        except (OSError, ValueError) as error:
+            raise Unready("the sites authority's certificate or key cannot be read", detail=str(error)) from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise Unready(f"{key_file.name} is not an elliptic curve key")
+        return cls(chain, key, coordinator, hours, clock, chance)
+
+    def issue(self, signing_request: bytes, site: str) -> tuple[bytes, int, bytes]:
+        """(certificate chain as PEM, end in ms, SHA-256 of the certificate) for a PKCS#10 request (DER).
+
+        Raises:
+            Malformed: no such request, or no P-256 key that signed it.
+        """
+        public = _public(signing_request)
+        now = utc(self._clock.now_ms())
+        until = min(now + self._life, self._certificate.not_valid_after_utc)
+        name = x509.UniformResourceIdentifier(f"spiffe://{self._coordinator}/site/{site}")
+        above = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"site {site}"[:64])]))
+            .issuer_name(self._certificate.subject)
+            .public_key(public)
+            .serial_number(int.from_bytes(self._chance.bytes(19), "big") | 1)
+            .not_valid_before(now - SKEW)
+            .not_valid_after(until)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([name]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(above, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        sha256 = hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
+        return certificate.public_bytes(Encoding.PEM) + self._chain, int(until.timestamp() * 1000), sha256

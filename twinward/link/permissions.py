@@ -8,19 +8,26 @@ ROLES: dict[str, frozenset[str]] = {
     "clinician": frozenset({"grant", "patient.list", "twin.read", "consent.read"}),
     "learner": frozenset({"grant", "patient.list", "twin.read"}),
     "instructor": frozenset({"grant", "patient.list", "twin.read"}),
-    "researcher": frozenset({"grant", "patient.list", "twin.read"}),
-    "data-steward": frozenset({"ingest.write", "ingest.read", "consent.read", "consent.write"}),
+    "researcher": frozenset({"grant", "patient.list", "twin.read", "study.read", "study.write"}),
+    "data-steward": frozenset(
+        {"ingest.write", "ingest.read", "consent.read", "consent.write", "study.read", "study.approve"}
+    ),
     "privacy-officer": frozenset({"consent.read", "consent.write", "audit.read", "ledger.status"}),
-    "auditor": frozenset({"audit.read", "ledger.status"}),
-    "site-admin": frozenset({"ledger.status", "ingest.read"}),
+    "auditor": frozenset({"audit.read", "ledger.status", "study.read"}),
+    "site-admin": frozenset({"ledger.status", "ingest.read", "study.read", "site.join", "site.invite"}),
 }
 PERMISSIONS = frozenset().union(*ROLES.values())
 
 # The application a person logged in with (azp) -> programs that may hand its tokens on.
-FORWARDERS: dict[str, frozenset[str]] = {"twinward-cli": frozenset({"twin"})}
+FORWARDERS: dict[str, frozenset[str]] = {"twinward-cli": frozenset({"twin", "federation"})}
 
 # Program -> the audience its door asks for; the others ask for their own name.
-AUDIENCES: dict[str, str] = {"twin-worker": "twin", "ingest-filer": "ingest"}
+AUDIENCES: dict[str, str] = {
+    "twin-worker": "twin",
+    "ingest-filer": "ingest",
+    "coordinator": "federation",
+    "superlink": "federation",
+}
 
 
 def allowed(roles: Iterable[str], permission: str) -> bool:

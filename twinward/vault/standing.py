@@ -156,9 +156,10 @@ def committed(
             one = BucketManifest(*row)
             if one.group in touched:
                 touched[one.group].append(one)
-    manifest.committed_groups(of.handle, accepted, of.groups, touched, lambda: _everything(connection, of.handle))
+    manifest.committed_groups(of.handle, accepted, of.groups, touched, lambda: everything(connection, of.handle))
     return touched
 
 
-def _everything(connection: Connection, handle: Handle) -> list[BucketManifest]:
+def everything(connection: Connection, handle: Handle) -> list[BucketManifest]:
+    """All manifests of a patient, unproved."""
     return [BucketManifest(*row) for row in connection.execute(_MANIFESTS, (handle,), binary=True).fetchall()]

@@ -22,7 +22,7 @@ from twinward.record import Role
 from twinward.wire.v1 import auth_pb2, auth_pb2_grpc
 
 READERS = {"clinician", "learner", "instructor", "researcher"}
-# RPC -> (roles that may call it themselves, roles that may through the twin, programs for themselves)
+# RPC -> (roles that may call it themselves, roles that may through another program, programs for themselves)
 ACCESS: dict[str, tuple[set[str], set[str], set[str]]] = {
     "Grant": (set(), READERS, set()),
     "ListPatients": (set(), READERS, set()),
@@ -32,14 +32,22 @@ ACCESS: dict[str, tuple[set[str], set[str], set[str]]] = {
     "SealManifests": (set(), set(), {"compactor"}),
     "Admit": (set(), set(), {"ingest", "ingest-filer"}),
     "GrantIntake": (set(), set(), {"ingest-filer"}),
-    "ReportUse": (set(), set(), {"twin", "twin-worker", "compactor", "ingest-filer"}),
-    "ReturnLease": (set(), set(), {"twin", "twin-worker", "compactor", "ingest-filer"}),
+    "ReportUse": (set(), set(), {"twin", "twin-worker", "compactor", "ingest-filer", "federation"}),
+    "DecideStudy": (set(), {"data-steward"}, set()),
+    "StudyDecisions": (set(), set(), {"federation"}),
+    "GrantCohort": (set(), set(), {"federation"}),
+    "EnterRound": (set(), set(), {"federation"}),
+    "RecordAct": (set(), set(), {"federation", "coordinator", "superlink"}),
+    "ReturnLease": (set(), set(), {"twin", "twin-worker", "compactor", "ingest-filer", "federation"}),
     "ShowConsent": ({"clinician", "data-steward", "privacy-officer"}, set(), set()),
     "SetConsent": ({"data-steward", "privacy-officer"}, set(), set()),
     "WithdrawConsent": ({"data-steward", "privacy-officer"}, set(), set()),
     "ListEntries": ({"privacy-officer", "auditor"}, set(), set()),
     "LedgerStatus": ({"privacy-officer", "auditor", "site-admin"}, set(), set()),
 }
+
+# Through which program people come, where it is not the twin.
+THROUGH = {"DecideStudy": "federation"}
 
 
 def test_every_rpc_has_its_line_in_the_table() -> None:
@@ -54,16 +62,16 @@ def test_people_reach_what_their_role_allows(running: Running, rpc: str) -> None
 
 
 @pytest.mark.parametrize("rpc", ACCESS)
-def test_people_through_the_twin(running: Running, rpc: str) -> None:
-    over = running.program("twin")
+def test_people_through_a_program(running: Running, rpc: str) -> None:
+    over = running.program(THROUGH.get(rpc, "twin"))
     allowed = {r.value for r in Role if running.lets_in(over, rpc, with_person(running.token(r.value)))}
     assert allowed == ACCESS[rpc][1]
 
 
 @pytest.mark.parametrize("rpc", ACCESS)
 def test_no_other_program_may_forward_a_person(running: Running, rpc: str) -> None:
-    token = running.token("clinician")
-    for name in set(PROGRAMS) - {"twin"}:
+    token = running.token("data-steward" if rpc in THROUGH else "clinician")
+    for name in set(PROGRAMS) - {THROUGH.get(rpc, "twin")}:
         with pytest.raises(TwinwardError) as caught:
             running.call(running.program(name), rpc, with_person(token))
         assert isinstance(caught.value, Denied | Unauthenticated)

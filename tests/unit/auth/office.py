@@ -14,7 +14,9 @@ import psycopg
 from infra.embedded.certificates import Certificates
 from infra.embedded.secrets import Secrets
 from services.auth.__main__ import begin, build, connector
+from services.auth.acts import Acts
 from services.auth.admit import Admit, Applicant, admit_info
+from services.auth.cohort import Cohorts
 from services.auth.compaction import Compaction
 from services.auth.consents import Consents
 from services.auth.desk import Desk, Patient
@@ -23,7 +25,10 @@ from services.auth.intake import Intake
 from services.auth.leases import Leases
 from services.auth.listing import Listing
 from services.auth.night import Night
+from services.auth.permits import Permits
+from services.auth.rounds import Rounds
 from services.auth.settings import AuthSettings
+from services.auth.studies import Studies
 from services.auth.upkeep import Upkeep
 from tests.conftest import Database
 from twinward.clock import Chance, SystemChance, SystemClock, utc
@@ -97,6 +102,11 @@ class Office:
         self.compaction = Compaction(self.desk, Night())
         self.intake = Intake(self.desk)
         self.leases = Leases(self.desk)
+        self.studies = Studies(self.desk)
+        permits = Permits(self.desk)
+        self.cohorts = Cohorts(self.desk, permits)
+        self.rounds = Rounds(self.desk, self.cohorts, permits)
+        self.acts = Acts(self.desk)
         self._numbers = 0
 
     def sql(self, statement: str, *values: object, role: str = "postgres") -> list[tuple[Any, ...]]:

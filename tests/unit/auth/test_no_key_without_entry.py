@@ -9,6 +9,7 @@ import pytest
 
 from services.auth.desk import Patient
 from tests.unit.auth.office import Office, consent, person, program
+from tests.unit.auth.test_studies import FEDERATION, approve, study
 from twinward.errors import TwinwardError, Unavailable
 from twinward.record import Handle
 
@@ -72,6 +73,10 @@ def calls(office: Office, handle: Handle) -> dict[str, Callable[[], object]]:
         "set": lambda: office.consents.set(steward, Patient(handle=handle), consent("research")),
         "withdraw": lambda: office.consents.withdraw(steward, Patient(handle=handle), [], ""),
         "denial": lambda: office.ask(handle, "researcher", "research"),
+        "decide": lambda: approve(office, "other"),
+        "screen": lambda: office.cohorts.screen(FEDERATION, study("one"), None),
+        "read": lambda: office.cohorts.read(FEDERATION, study("one"), [handle]),
+        "round": lambda: office.rounds.enter(FEDERATION, study("one"), 1, "counts", [handle]),
     }
 
 
@@ -81,7 +86,8 @@ def test_nothing_is_released_and_all_is_well_afterwards(
 ) -> None:
     handle = office.patient()
     office.team(handle, "dr-1")
-    office.consent(handle, "upkeep")
+    office.consent(handle, "upkeep", "research")
+    approve(office, "one")
     office.ask(handle)
     before = office.kinds()
     rows = office.sql("select id from vault.lease where handle = %s", handle)

@@ -16,16 +16,18 @@ LEASE = uuid5(NAMESPACE_OID, "lease of older readers")
 BLOCKS = "select count(*) from vault.block"
 
 
-@pytest.fixture
-def leased(postgres: Database) -> None:
+@pytest.fixture(params=["twin", "federation"])
+def leased(postgres: Database, request: pytest.FixtureRequest) -> str:
+    """The role whose lease it is."""
     with postgres.connect("twinward", autocommit=True) as owner:
         owner.execute("delete from vault.lease")
         owner.execute("delete from vault.block")
         owner.execute("insert into vault.block values (%s, 'tag', 1, 20260101, 1, 1, 'x')", (HANDLE,))
         owner.execute(
-            "insert into vault.lease values (%s, 'twin', %s, '{tag}', 'treatment', now(), now() + '1 h', 0, 'x')",
-            (LEASE, HANDLE),
+            "insert into vault.lease values (%s, %s, %s, '{tag}', 'treatment', now(), now() + '1 h', 0, 'x')",
+            (LEASE, request.param, HANDLE),
         )
+    return str(request.param)
 
 
 def _revoke(postgres: Database) -> None:
@@ -47,10 +49,9 @@ def _until_ended(reader: psycopg.Connection) -> int:
     raise AssertionError("the old transaction is still served")
 
 
-@pytest.mark.usefixtures("leased")
-def test_a_transaction_from_before_the_revocation_is_ended(postgres: Database) -> None:
+def test_a_transaction_from_before_the_revocation_is_ended(postgres: Database, leased: str) -> None:
     ending = OlderReaders(lambda: postgres.connect("auth"), grace_s=0.3)
-    hoarder = postgres.connect("twin")
+    hoarder = postgres.connect(leased)
     hoarder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     with hoarder:
         assert hoarder.execute(BLOCKS).fetchone() == (1,)
@@ -63,22 +64,21 @@ def test_a_transaction_from_before_the_revocation_is_ended(postgres: Database) -
         finally:
             ending.close()
     assert ending.ended >= 1
-    with postgres.connect("twin") as fresh:
+    with postgres.connect(leased) as fresh:
         assert fresh.execute(BLOCKS).fetchone() == (0,)
 
 
-@pytest.mark.usefixtures("leased")
-def test_a_notice_ends_older_transactions_and_spares_later_ones(postgres: Database) -> None:
+def test_a_notice_ends_older_transactions_and_spares_later_ones(postgres: Database, leased: str) -> None:
     ending = OlderReaders(lambda: postgres.connect("auth"), grace_s=0.3)
     ending.start()
     try:
         time.sleep(1.0)  # past the sweep of its start
-        older = postgres.connect("twin")
+        older = postgres.connect(leased)
         older.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         assert older.execute(BLOCKS).fetchone() == (1,)
         _revoke(postgres)
         time.sleep(0.2)
-        with postgres.connect("twin") as later:
+        with postgres.connect(leased) as later:
             assert later.execute(BLOCKS).fetchone() == (0,)
             _until_ended(older)
             assert later.execute(BLOCKS).fetchone() == (0,)
@@ -88,6 +88,6 @@ def test_a_notice_ends_older_transactions_and_spares_later_ones(postgres: Databa
 
 
 def test_programs_cannot_end_each_other(postgres: Database) -> None:
-    for role in ("twin", "twin_worker", "ingest", "filer", "compactor"):
+    for role in ("twin", "twin_worker", "ingest", "filer", "compactor", "federation", "coordinator"):
         with postgres.connect(role) as program, pytest.raises(psycopg.errors.InsufficientPrivilege):
             program.execute("select vault.end_readers_before(now())")

@@ -12,10 +12,11 @@ from twinward.errors import Unready
 from twinward.record import Purpose, Role
 
 SLICES = [
-    Slice(consent, sensitive, reserved, model, care_team, erased)
-    for consent, sensitive, reserved, model, care_team, erased in product(
-        Answer, (False, True), (False, True), (False, True), (False, True), (False, True)
+    Slice(consent, sensitive, reserved, index, model, care_team, erased)
+    for consent, sensitive, reserved, index, model, care_team, erased in product(
+        Answer, (False, True), (False, True), (False, True), (False, True), (False, True), (False, True)
     )
+    if reserved or not index  # the index is of a reserved category
 ]
 
 
@@ -25,9 +26,12 @@ def expected(profile: str, asker: Asker, act: str, purpose: Purpose, one: Slice)
         return False
     if act == "compact":
         return asker.name == "compactor" and not asker.is_person and purpose is Purpose.OPERATIONS
-    if one.reserved or one.consent in (Answer.DENY, Answer.CLOSED):
+    study = act == "study" and asker.name == "federation" and not asker.is_person
+    if (one.reserved and not (study and one.cohort_index)) or one.consent in (Answer.DENY, Answer.CLOSED):
         return False
     permit = one.consent is Answer.PERMIT
+    if act == "study":
+        return study and purpose is Purpose.RESEARCH and permit
     if act == "upkeep":
         named = asker.name == "twin-worker" and not asker.is_person
         return named and purpose is Purpose.UPKEEP and permit and one.model_input and not one.sensitive
@@ -40,14 +44,14 @@ def expected(profile: str, asker: Asker, act: str, purpose: Purpose, one: Slice)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("act", ["read", "list", "upkeep", "compact"])
+@pytest.mark.parametrize("act", ["read", "list", "upkeep", "compact", "study"])
 def test_every_combination_is_decided_as_the_table_says(profile: str, act: str) -> None:
     policies = Policies(profile)
     if act in ("read", "list"):
         askers = [Asker("somebody", (role.value,), "twin", True) for role in Role]
         askers.append(Asker("somebody", ("clinician", "researcher"), "twin", True))
     else:
-        askers = [Asker(name, (), name, False) for name in ("twin-worker", "compactor", "twin", "ingest")]
+        askers = [Asker(name, (), name, False) for name in ("twin-worker", "compactor", "twin", "ingest", "federation")]
     for asker, purpose in product(askers, Purpose):
         rulings = policies.rule(asker, act, purpose, SLICES)
         for one in SLICES:
@@ -65,7 +69,7 @@ def test_a_person_never_passes_for_a_program() -> None:
 
 def test_an_unknown_act_or_role_is_denied() -> None:
     policies = Policies("demo")
-    good = Slice(Answer.PERMIT, False, False, True, True, False)
+    good = Slice(Answer.PERMIT, False, False, False, True, True, False)
     assert not policies.rule(Asker("x", ("emperor",), "twin", True), "read", Purpose.TREATMENT, [good])[good].allowed
     assert not policies.rule(Asker("x", ("clinician",), "twin", True), "erase", Purpose.TREATMENT, [good])[good].allowed
 

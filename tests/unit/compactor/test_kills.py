@@ -19,6 +19,7 @@ from tests.unit.vault.store import NOW_MS, Store, batch, readings
 from twinward.clock import SystemChance
 from twinward.record import Category
 from twinward.vault.acceptance import SealedPart
+from twinward.vault.cohortreader import CohortReader
 
 CATEGORIES = (Category.LABS, Category.DEVICES, Category.VITALS)
 MINUTE_MS = 60_000
@@ -101,6 +102,18 @@ def test_a_kill_at_every_statement_loses_and_doubles_nothing(store: Store) -> No
             found[patient.handle] = store.reader().rows(lease).value.tolist()
         return found
 
+    def indexed() -> dict[object, tuple[bool, int]]:
+        """Patient -> whether the index is whole, and how many values it has seen."""
+        leases = [store.issuer.lease(one.handle, "twin_worker", (Category.COHORT_INDEX,)) for one in patients]
+        site, authority = store.issuer.site, store.issuer.authority_public
+        page = CohortReader(store.twin_worker, site=site, authority=authority, clock=store.clock).read(leases)
+        assert not page.failed
+        found = {handle: one.index for handle, one in page.found.items()}
+        return {
+            handle: (index is None or index.whole, sum(span.count for span in index.codes.values()) if index else 0)
+            for handle, index in found.items()
+        }
+
     write()
     at = 0
     while True:
@@ -112,6 +125,8 @@ def test_a_kill_at_every_statement_loses_and_doubles_nothing(store: Store) -> No
         assert {handle: sorted(values) for handle, values in found.items()} == {
             handle: sorted(values) for handle, values in sent.items()
         }, f"killed at statement {at}"
+        waiting = store.count("vault.tail", patients[0].handle) * 4
+        assert indexed() == {handle: (True, len(values) - waiting) for handle, values in sent.items()}
         if not killed:
             break
     assert at > 20  # it did die on the way
@@ -177,7 +192,8 @@ def test_two_runs_at_once_file_a_row_once(store: Store) -> None:
     store.settle()
     lease = store.issuer.lease(patient.handle, "twin_worker", CATEGORIES, tails=True)
     assert store.reader().rows(lease).value.tolist() == [one.value for one in sent]
-    counted = store.owner.execute("select n from vault.manifest where handle = %s", (patient.handle,)).fetchall()
+    labs = store.issuer.tag(patient.handle, Category.LABS)
+    counted = store.owner.execute("select n from vault.manifest where tag = %s", (labs,)).fetchall()
     assert counted == [(10,)]
 
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.unit.vault import vectors
 from twinward.record import Category
-from twinward.vault import batches, contents, documents, hpke, keytree, manifest, publickeys, rows, sealing
+from twinward.vault import batches, cohortindex, contents, documents, hpke, keytree, manifest, publickeys, rows, sealing
 from twinward.vault.associated import SCHEMA_ROWS, padded
 from twinward.vault.keytree import Node
 
@@ -22,7 +22,7 @@ def vector(name: str) -> Any:
     return json.loads((vectors.FOLDER / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["keys", "sealed", "codecs", "signed"])
+@pytest.mark.parametrize("name", ["keys", "sealed", "codecs", "signed", "cohortindex"])
 def test_what_we_write_is_what_was_frozen(name: str) -> None:
     assert json.loads(json.dumps(vectors.EVERY[name]())) == vector(name)
 
@@ -52,6 +52,24 @@ def test_codec_vectors_open() -> None:
     assert rows.decode_records(bytes.fromhex(frozen["records"])).measurements() == vectors.measurements()
     assert rows.decode_block(bytes.fromhex(frozen["rows"])).measurements() == vectors.measurements()
     assert documents.decode_plain(bytes.fromhex(frozen["documents"])) == vectors.texts()
+
+
+def test_the_cohort_index_is_canonical_json_in_one_document() -> None:
+    frozen = vector("cohortindex")
+    (filed,) = documents.decode_plain(bytes.fromhex(frozen["document"]))
+    assert (filed.resource, filed.effective_ms, filed.precision) == ("cohort-index", 0, 4)
+    assert filed.lineage == struct.pack(">QQ", 0, frozen["version"])
+    assert filed.body.decode() == frozen["body"]
+    body = {
+        "birth_year": 1961,
+        "codes": {"loinc|8302-2": [202611, 202611, 1], "loinc|99504-3": [202611, 202611, 2]},
+        "conditions": {"snomed|38341003": [0, 0, 1], "snomed|44054006": [201905, 201905, 1]},
+        "sex": "female",
+        "v": 1,
+        "whole": True,
+    }
+    assert frozen["body"] == json.dumps(body, sort_keys=True, separators=(",", ":"))
+    assert cohortindex.encode(cohortindex.decode(frozen["body"].encode())).decode() == frozen["body"]
 
 
 def test_signed_vectors_verify() -> None:

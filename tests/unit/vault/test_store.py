@@ -67,7 +67,7 @@ def test_open_blocks_are_merged_and_full_ones_left_alone(store: Store) -> None:
         store.writer().write(batch([SealedPart(patient.handle, Category.LABS, more, [])]))
         assert store.compaction().run().items == 300
     sizes = store.owner.execute(
-        "select seq, n from vault.block where handle = %s order by seq", (patient.handle,)
+        "select seq, n from vault.block where tag = %s order by seq", (store.issuer.tag(patient.handle, Category.LABS),)
     ).fetchall()
     assert sizes == [(1, 512), (2, 512), (3, 256)]
     lease = store.issuer.lease(patient.handle, "twin_worker", (Category.LABS,))
@@ -102,7 +102,8 @@ def test_versions_after_a_withdrawal(store: Store) -> None:
     write.write(batch([SealedPart(patient.handle, Category.LABS, third, [])]))
     store.compaction().run()
     found = store.owner.execute(
-        "select version, count(*) from vault.block where handle = %s group by 1 order by 1", (patient.handle,)
+        "select version, count(*) from vault.block where tag = %s group by 1 order by 1",
+        (store.issuer.tag(patient.handle, Category.LABS),),
     ).fetchall()
     assert found == [(1, 1), (2, 1)]
     lease = store.issuer.lease(patient.handle, "twin_worker", (Category.LABS,))

@@ -11,8 +11,9 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from twinward.record import Category, Document, Measurement, Precision, Status
-from twinward.vault import batches, contents, documents, hpke, keytree, manifest, publickeys, rows, sealing
+from twinward.vault import batches, cohortindex, contents, documents, hpke, keytree, manifest, publickeys, rows, sealing
 from twinward.vault.associated import SCHEMA_ROWS, SCHEMA_TAIL, AssociatedData
+from twinward.vault.cohortindex import CohortIndex, Span
 from twinward.vault.keytree import Node
 from twinward.vault.manifest import BucketManifest, Head
 from twinward.vault.tags import tag
@@ -114,6 +115,16 @@ def codecs() -> object:
     }
 
 
+def cohort_index() -> object:
+    arrived = [
+        cohortindex.of_arrival(Category.LABS, [rows.from_measurements(measurements())], []),
+        CohortIndex(1961, "female", {"snomed|44054006": Span(201905, 201905, 1), "snomed|38341003": Span(0, 0, 1)}),
+    ]
+    index = cohortindex.merged(*arrived)
+    filed = cohortindex.to_document(index, 2, 1795348861000)
+    return {"version": 2, "body": filed.body.decode(), "document": documents.encode_plain([filed]).hex()}
+
+
 def signed() -> object:
     authority = Ed25519PrivateKey.from_private_bytes(bytes(range(96, 128)))
     entries = tuple(
@@ -140,7 +151,9 @@ def signed() -> object:
     }
 
 
-EVERY = {"keys": keys, "sealed": sealed, "tail": tail_rows, "codecs": codecs, "signed": signed}
+EVERY = {
+    "keys": keys, "sealed": sealed, "tail": tail_rows, "codecs": codecs, "signed": signed, "cohortindex": cohort_index,
+}  # fmt: skip
 
 if __name__ == "__main__":
     for name, make in EVERY.items():
