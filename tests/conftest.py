@@ -20,6 +20,7 @@ from infra.postgres.migrate import migrate
 from twinward.clock import SystemChance
 
 if TYPE_CHECKING:
+    from tests.coordinator import Coordinator
     from tests.hospital import Hospital
 
 TEMPLATE = "migrated"
@@ -98,6 +99,18 @@ def hospital() -> Iterator[Hospital]:
     from tests.hospital import Hospital  # here: most tests need none of it
 
     running = Hospital()
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def coordinator() -> Iterator[Coordinator]:
+    """A coordinator with all its processes, one for every test module that asks."""
+    from tests.coordinator import Coordinator
+
+    running = Coordinator()
     try:
         yield running
     finally:

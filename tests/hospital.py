@@ -24,15 +24,25 @@ import psycopg
 from infra.embedded import control
 from infra.embedded.node import Node, init
 from infra.embedded.postgres import OWNER
-from infra.embedded.programs import toml
+from infra.embedded.programs import HOSPITAL, toml
 from services.cli.session import Session
 from twinward.clock import SystemChance, SystemClock
 
 WAIT_S = 120.0
 
 
+def removed(directory: Path) -> None:
+    """Removes a node that is down, with the database's home where that lies elsewhere."""
+    home = directory / "postgres"
+    if home.is_symlink():
+        shutil.rmtree(home.resolve(), ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 class Hospital:
     """`init` and `up` happen at once; `close` ends every process and removes every file."""
+
+    KIND = HOSPITAL
 
     def __init__(self, name: str = "St. Test", further: Mapping[str, Mapping[str, object]] | None = None) -> None:
         """`further`: program -> settings of its own, as in node.toml."""
@@ -42,7 +52,7 @@ class Hospital:
         self._sessions: list[Session] = []
         self._killed: set[int] = set()
         self._supervisor: subprocess.Popen[bytes] | None = None
-        init(self.folder / "node", name, "demo", self.clock, SystemChance())
+        init(self.folder / "node", name, "demo", self.clock, SystemChance(), self.KIND)
         self._set(further or {})
         self.node = Node.open(self.folder / "node")
         try:
@@ -88,7 +98,7 @@ class Hospital:
         )
 
     def pid(self, program: str) -> int:
-        """Of "auth", "ingest", "ingest-filer", "compactor", "twin", "twin-worker", "site-idp" or "postgres"."""
+        """Of any program of the node, for example "auth" or "federation", or of "postgres"."""
         programs = self.node.state()["programs"]
         assert isinstance(programs, dict)
         return int(programs[program]["pid"])
@@ -143,9 +153,7 @@ class Hospital:
             if hasattr(self, "node"):
                 self.down()
         finally:
-            home = self.folder / "node" / "postgres"
-            if home.is_symlink():
-                shutil.rmtree(home.resolve(), ignore_errors=True)
+            removed(self.folder / "node")
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _set(self, further: Mapping[str, Mapping[str, object]]) -> None:

@@ -2,7 +2,8 @@
 
     root (10 years, key sealed)
     ├── programs  (90 days)   signs spiffe://<site>/<program>, 30 days
-    └── enrolment (90 days)   signs people's client certificates, nothing that names the site
+    ├── enrolment (90 days)   signs people's client certificates, nothing that names the site
+    └── sites     (90 days)   at a coordinator: signs spiffe://<coordinator>/site/<hospital>, clients only
 
 `ensure` makes what is missing and renews what has less than a third of its life
 left, so every `node up` leaves a node that holds for weeks. In profile demo the
@@ -41,6 +42,10 @@ PROGRAM_LIFE = timedelta(days=30)
 SKEW = timedelta(minutes=5)
 BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 CLIENT = (ExtendedKeyUsageOID.CLIENT_AUTH,)
+_NO_ADDRESS = (
+    x509.IPAddress(ipaddress.ip_network("0.0.0.0/0")),
+    x509.IPAddress(ipaddress.ip_network("::/0")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +72,15 @@ class Wish:
 class Certificates:
     """Everything below `node/pki` that has an X.509 certificate."""
 
-    def __init__(self, node: Path, site: str, clock: Clock, chance: Chance) -> None:
+    def __init__(
+        self, node: Path, site: str, clock: Clock, chance: Chance, *, sites: bool = False, public_host: str = ""
+    ) -> None:
+        """`sites`: with an authority for hospitals that join; `public_host`: what they call this machine."""
         self.pki = node / "pki"
         self.secrets = node / "secrets"
         self.site = site
+        self._sites = sites
+        self._public_host = public_host
         self._clock = clock
         self._chance = chance
 
@@ -86,6 +96,8 @@ class Certificates:
         root = self._root(new)
         signer = self._intermediate("programs", root, BOTH, None, new)
         self._intermediate("enrolment", root, CLIENT, self._no_programs(), new)
+        if self._sites:
+            self._intermediate("sites", root, CLIENT, self._clients_of_this_site(), new)
         bundle = root.certificate.public_bytes(Encoding.PEM) + signer.certificate.public_bytes(Encoding.PEM)
         _put(self.pki / "ca.pem", bundle, 0o644)
         for program in programs:
@@ -96,7 +108,7 @@ class Certificates:
 
     def expiry(self) -> dict[str, datetime]:
         """Name -> end of every certificate."""
-        files = [self.pki / "root.pem", self.pki / "programs.pem", self.pki / "enrolment.pem"]
+        files = [self.pki / "root.pem", self.pki / "programs.pem", self.pki / "enrolment.pem", self.pki / "sites.pem"]
         files += sorted((self.pki / "programs").glob("*.pem")) + sorted((self.pki / "feeds").glob("*.pem"))
         found = {}
         for file in files:
@@ -106,12 +118,14 @@ class Certificates:
         return found
 
     def _program(self, program: str) -> Wish:
-        names = (
+        names: tuple[x509.GeneralName, ...] = (
             x509.UniformResourceIdentifier(f"spiffe://{self.site}/{program}"),
             x509.DNSName(f"{program}.{self.site}"),  # what grpcio lets a client insist on
             x509.DNSName("localhost"),
             x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         )
+        if self._public_host and program == "superlink":  # Flower's client insists on the name that it was given
+            names = tuple(dict.fromkeys((*names, _host(self._public_host))))
         return Wish(program, PROGRAM_LIFE, BOTH, names)
 
     def _feed(self, feed: str) -> Wish:
@@ -125,9 +139,16 @@ class Certificates:
             excluded_subtrees=[
                 x509.UniformResourceIdentifier(self.site),
                 x509.DNSName(""),
-                x509.IPAddress(ipaddress.ip_network("0.0.0.0/0")),
-                x509.IPAddress(ipaddress.ip_network("::/0")),
+                *_NO_ADDRESS,
             ],
+        )
+
+    def _clients_of_this_site(self) -> x509.NameConstraints:
+        """The sites' authority may name SPIFFE ids of this coordinator and no host. That it names hospitals
+        only is its owner's word, the program `coordinator`; for a program's name a service token is needed too."""
+        return x509.NameConstraints(
+            permitted_subtrees=[x509.UniformResourceIdentifier(self.site)],
+            excluded_subtrees=[x509.DNSName(""), *_NO_ADDRESS],
         )
 
     def _root(self, new: list[str]) -> Signed:
@@ -157,14 +178,17 @@ class Certificates:
 
     def _leaf(self, stem: Path, wish: Wish, signer: Signed, new: list[str]) -> None:
         certificate_file, key_file = stem.with_name(stem.name + ".pem"), stem.with_name(stem.name + ".key")
-        if self._due(certificate_file):
+        if self._due(certificate_file, wish.names):
             self._make(wish, signer, certificate_file, key_file, NoEncryption())
             new.append(wish.name)
 
-    def _due(self, file: Path) -> bool:
+    def _due(self, file: Path, names: tuple[x509.GeneralName, ...] = ()) -> bool:
+        """Missing, near its end, or without a name that it has to bear by now."""
         if not file.exists():
             return True
         found = x509.load_pem_x509_certificate(file.read_bytes())
+        if names and not set(names) <= set(_names_of(found)):
+            return True
         life = found.not_valid_after_utc - found.not_valid_before_utc
         return found.not_valid_after_utc - utc(self._clock.now_ms()) < life / 3
 
@@ -202,6 +226,20 @@ class Certificates:
         # The key first: a certificate without its key would be taken for finished.
         _put(key_file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption), 0o600)
         _put(file, certificate.public_bytes(Encoding.PEM) + (b"" if signer is None else signer.chain), 0o644)
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _names_of(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return []
 
 
 def _key_usage(*, authority: bool) -> x509.KeyUsage:

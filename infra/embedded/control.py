@@ -110,12 +110,12 @@ def progress(node: Node, clock: Clock, timeout_s: float = START_S) -> Iterator[M
             return
         for name, entry in _programs(state).items():
             if not entry.get("healthy") and cast(int, entry.get("restarts") or 0) >= HOPELESS:
-                raise Unavailable(f"{name} ends again and again: see `twinward node logs {name}`")
+                raise Unavailable(f"{name} ends again and again: see `twinward {node.noun} logs {name}`")
         if not node.up and (state.get("phase") != "starting" or clock.monotonic() > patience):
             raise Unready(f"the node did not start: {_last_line(node)}")
         time.sleep(POLL_S)
     late = ", ".join(waiting(last)) or str(last.get("phase"))
-    raise Unavailable(f"still not healthy: {late}; see `twinward node logs`")
+    raise Unavailable(f"still not healthy: {late}; see `twinward {node.noun} logs`")
 
 
 def waiting(state: Mapping[str, object]) -> list[str]:
@@ -145,7 +145,7 @@ def stop(node: Node, clock: Clock) -> bool:
             node.postgres(SystemChance()).stop()
             return True
         time.sleep(POLL_S)
-    raise Unavailable("the node does not stop; see `twinward node logs supervisor`")
+    raise Unavailable(f"the node does not stop; see `twinward {node.noun} logs supervisor`")
 
 
 def status(node: Node, clock: Clock) -> NodeStatus:
@@ -231,4 +231,4 @@ def _last_line(node: Node) -> str:
     except OSError:
         lines = []
     found = next((line for line in reversed(lines) if line.strip()), "")
-    return f"{found}; see `twinward node logs supervisor`"
+    return f"{found}; see `twinward {node.noun} logs supervisor`"

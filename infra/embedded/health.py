@@ -23,7 +23,7 @@ class Watch:
     """`serving[name]` is what the program last answered."""
 
     def __init__(self, programs: Sequence[Program], place: Place) -> None:
-        self._programs = programs
+        self._programs = [program for program in programs if not program.alone]
         self._place = place
         self._pki = place.directory / "pki"
         self._stop = threading.Event()

@@ -1,4 +1,9 @@
-"""A node on disk: its directory, what `init` makes there and what everybody reads of it."""
+"""A node on disk: its directory, what `init` makes there and what everybody reads of it.
+
+A node is a hospital's, or with `kind = "coordinator"` in node.toml a coordinator's. What may stand in node.toml
+beside what `init` wrote: `[ports]`, `[programs.<name>]`, and for a coordinator `listen_host` (an address of this
+machine, or 0.0.0.0, for what joined hospitals come to) and `public_host` (under which they reach it).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ from pathlib import Path
 
 from infra.embedded.certificates import Certificates
 from infra.embedded.postgres import OWNER, ROLES, SUPERUSER, Postgres
-from infra.embedded.programs import CLIENTS, FEEDS, INSTANCES, NODE, PROGRAMS, Place, toml
+from infra.embedded.programs import COORDINATOR, HOSPITAL, KINDS, LOOPBACK, NODE, Kind, Place, toml
 from infra.embedded.secrets import Secrets
 from twinward.clock import Chance, Clock
 from twinward.errors import BadInput, Conflict, Malformed, NotFound, Unready
@@ -26,7 +31,18 @@ from twinward.record import Role
 FILE = "node.toml"
 PROFILES = ("demo", "research-teaching", "clinical")
 FOLDERS = ("pki", "secrets", "ledger", "run", "logs", "settings", "numba")
-KNOWN = frozenset({"name", "site", "profile", "version", "made_ms", "ports", "programs"})
+KNOWN = frozenset(
+    {"name", "site", "profile", "version", "made_ms", "ports", "programs", "kind", "listen_host", "public_host"}
+)
+COORDINATOR_COMMENT = """
+# For hospitals on other machines; without these only this machine reaches it.
+# listen_host = "0.0.0.0"
+# public_host = "coordinator.example.org"
+# [ports]
+# coordinator = 8443     hospitals that joined, and people
+# join = 8444            hospitals with a one-time token
+# fleet = 8445           hospitals' SuperNodes
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +55,18 @@ class Node:
     profile: str
     ports: Mapping[str, int]  # set by the operator; 0 or missing: any free one
     further: Mapping[str, Mapping[str, object]]  # own settings of programs
+    kind_name: str = HOSPITAL
+    listen_host: str = LOOPBACK  # of what joined hospitals come to
+    public_host: str = LOOPBACK
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.kind_name]
+
+    @property
+    def noun(self) -> str:
+        """The command line's word for it: `twinward <noun> up`."""
+        return "coordinator" if self.kind_name == COORDINATOR else "node"
 
     @classmethod
     def open(cls, directory: Path) -> Node:
@@ -52,7 +80,8 @@ class Node:
             found = tomllib.loads(file.read_text())
         except FileNotFoundError:
             raise NotFound(
-                f"{directory} is no node: make one with `twinward node init`, or name it with --node"
+                f"{directory} is no node: make one with `twinward node init`, a coordinator with `twinward coordinator "
+                "init`, or name it with --node"
             ) from None
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Malformed(f"{FILE} cannot be read: {error}") from None
@@ -65,7 +94,8 @@ class Node:
             raise Malformed(f"{FILE} must have name, site and profile")
         if not all(isinstance(port, int) for port in ports.values()):
             raise Malformed(f"{FILE}: every port is a number; 0 for any free one")
-        return cls(file.parent, name, site, str(profile), ports, programs)
+        hosts: dict[str, str] = {key: found[key] for key in ("listen_host", "public_host") if key in found}
+        return cls(file.parent, name, site, str(profile), ports, programs, _kind(found, hosts), **hosts)
 
     @property
     def run(self) -> Path:
@@ -85,16 +115,25 @@ class Node:
         return Secrets(self.directory, self.site, chance)
 
     def certificates(self, clock: Clock, chance: Chance) -> Certificates:
-        return Certificates(self.directory, self.site, clock, chance)
+        return Certificates(
+            self.directory, self.site, clock, chance,
+            sites=self.kind_name == COORDINATOR, public_host=self.public_host,
+        )  # fmt: skip
 
     def renew(self, clock: Clock, chance: Chance) -> None:
         """Makes what is missing: secrets, keys, certificates near their end."""
-        self.secrets(chance).ensure(tuple(Role), (*CLIENTS, *(f"feed/{feed}" for feed in FEEDS)), INSTANCES)
-        programs = [program.name for program in PROGRAMS]
-        self.certificates(clock, chance).ensure((*programs, NODE), FEEDS)
+        kind, secrets = self.kind, self.secrets(chance)
+        secrets.ensure(tuple(Role), (*kind.clients, *(f"feed/{feed}" for feed in kind.feeds)), kind.instances)
+        if self.kind_name == COORDINATOR:
+            secrets.ensure_coordinator()
+        programs = [program.name for program in kind.programs]
+        self.certificates(clock, chance).ensure((*programs, NODE), kind.feeds)
 
     def place(self, ports: Mapping[str, int], chance: Chance) -> Place:
-        return Place(self.directory, self.site, self.profile, ports, self.postgres(chance), self.secrets(chance))
+        return Place(
+            self.directory, self.site, self.profile, ports, self.postgres(chance), self.secrets(chance),
+            self.listen_host, self.public_host,
+        )  # fmt: skip
 
     def last_ports(self) -> dict[str, int]:
         """The ports of the run now or before; empty before the first."""
@@ -135,16 +174,29 @@ class Node:
             return not free
 
 
-def init(directory: Path, name: str, profile: str, clock: Clock, chance: Chance) -> Node:
+def _kind(found: Mapping[str, object], hosts: Mapping[str, object]) -> str:
+    kind = found.get("kind", HOSPITAL)
+    if kind not in KINDS:
+        raise Malformed(f"{FILE}: kind is one of {', '.join(KINDS)}")
+    if hosts and kind != COORDINATOR:
+        raise Malformed(f"{FILE}: only a coordinator has listen_host and public_host; a hospital calls out only")
+    if not all(isinstance(host, str) and re.fullmatch(r"[0-9A-Za-z.:-]{1,253}", host) for host in hosts.values()):
+        raise Malformed(f"{FILE}: listen_host and public_host are an address or a host name without a port")
+    return str(kind)
+
+
+def init(directory: Path, name: str, profile: str, clock: Clock, chance: Chance, kind: str = HOSPITAL) -> Node:
     """Makes a node: directory, keys, certificates, an empty database.
 
     Raises:
-        BadInput: a name or profile that cannot be.
+        BadInput: a name, profile or kind that cannot be.
         Conflict: there is something in the directory already.
         Unready: the profile needs what this machine alone cannot give.
     """
     if profile not in PROFILES:
         raise BadInput(f"the profile must be one of {', '.join(PROFILES)}")
+    if kind not in KINDS:
+        raise BadInput(f"the kind must be one of {', '.join(KINDS)}")
     if profile != "demo":
         raise Unready(
             f"profile {profile} needs an external identity provider and a key provider other than files, "
@@ -153,11 +205,12 @@ def init(directory: Path, name: str, profile: str, clock: Clock, chance: Chance)
     site = site_id(name, profile)
     directory = directory.absolute()
     if (directory / FILE).exists():
-        raise Conflict(f"{directory} is a node already: start it with `twinward node up`")
+        noun = Node.open(directory).noun
+        raise Conflict(f"{directory} is a node already: start it with `twinward {noun} up`")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise Conflict(f"{directory} is not empty: name an empty or a new directory")
     try:
-        return _make(directory, name, site, profile, clock, chance)
+        return _make(directory, name, site, profile, kind, clock, chance)
     except BaseException:
         # Half a node would stand in the way of the next attempt.
         home = directory / "postgres"
@@ -167,21 +220,27 @@ def init(directory: Path, name: str, profile: str, clock: Clock, chance: Chance)
         raise
 
 
-def _make(directory: Path, name: str, site: str, profile: str, clock: Clock, chance: Chance) -> Node:
+def _make(directory: Path, name: str, site: str, profile: str, kind: str, clock: Clock, chance: Chance) -> Node:
     directory.mkdir(parents=True, exist_ok=True)
     # As root the database runs as another account, which must pass through; every folder below is closed.
     directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
     for folder in FOLDERS:
         (directory / folder).mkdir(mode=0o700)
-    node = Node(directory, name, site, profile, {}, {})
+    node = Node(directory, name, site, profile, {}, {}, kind)
     node.renew(clock, chance)
     postgres = node.postgres(chance)
     postgres.initialise()
     for role in (SUPERUSER, OWNER, *ROLES):
         postgres.password(role)
-    head = {"name": name, "site": site, "profile": profile, "version": version("twinward"), "made_ms": clock.now_ms()}
+    head: dict[str, object] = {
+        "name": name, "site": site, "profile": profile, "version": version("twinward"), "made_ms": clock.now_ms(),
+    }  # fmt: skip
+    comment = "\n# [ports]\n# auth = 0        0 or missing: any free one\n"
+    if kind == COORDINATOR:
+        head["kind"] = kind
+        comment = COORDINATOR_COMMENT
     half = directory / f".{FILE}.new"
-    half.write_text(toml(head) + "\n# [ports]\n# auth = 0        0 or missing: any free one\n")
+    half.write_text(toml(head) + comment)
     half.rename(directory / FILE)  # last: without it the directory is no node
     return node
 

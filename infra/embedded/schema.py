@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from infra.embedded.postgres import OWNER, Postgres
-from infra.embedded.programs import INSTANCES, Place
+from infra.embedded.programs import Kind, Place
 from infra.postgres.newest import newest_file
 from twinward.clock import Clock, utc
 from twinward.errors import Unready
@@ -20,7 +20,7 @@ DEMO_FEEDS: tuple[tuple[str, list[str]], ...] = (
 MIGRATION_S = 600
 
 
-def bring_up(postgres: Postgres, place: Place, clock: Clock) -> None:
+def bring_up(postgres: Postgres, place: Place, kind: Kind, clock: Clock) -> None:
     """
     Raises:
         Unready: a migration failed; the database's log says why.
@@ -34,7 +34,7 @@ def bring_up(postgres: Postgres, place: Place, clock: Clock) -> None:
         if done.returncode != 0:
             raise Unready(done.stderr.strip() or "the database's schema could not be made")
     with postgres.connect(OWNER) as connection:
-        for program in INSTANCES:
+        for program in kind.instances:
             row = place.secrets.instance(program)
             connection.execute(
                 "insert into vault.instance (id, program, public_key, signature, since) values (%s, %s, %s, %s, %s)"
@@ -42,7 +42,7 @@ def bring_up(postgres: Postgres, place: Place, clock: Clock) -> None:
                 [row.id, row.program, row.public_key, row.signature, utc(clock.now_ms())],
             )
         if place.profile == "demo":
-            for name, approvals in DEMO_FEEDS:
+            for name, approvals in ((name, said) for name, said in DEMO_FEEDS if name in kind.feeds):
                 connection.execute(
                     "insert into vault.feed (name, approvals) values (%s, %s) on conflict (name) do nothing",
                     [name, approvals],

@@ -66,6 +66,13 @@ class Secrets:
         for client in clients:
             self._once(self.secrets / "clients" / f"{client.replace('/', '-')}.key", _client_key)
 
+    def ensure_coordinator(self) -> None:
+        """What only a coordinator has: who signs code bundles, and what its own programs show each other."""
+        self._once(self.secrets / "bundle.key", lambda: self._chance.bytes(32))
+        _write(self.pki / "bundle.pub", self._signing("bundle.key").public_key().public_bytes_raw(), 0o644)
+        for name in ("control.token", "runtime.secret"):
+            self._once(self.secrets / name, lambda: self._chance.bytes(32).hex().encode())
+
     def verifier_key(self) -> str:
         """The ledger's key in the form of C2SP signed-note: name+hash+key."""
         return Signer(f"{self.site}/ledger", (self.secrets / "ledger.key").read_bytes()).verifier.encode()

@@ -23,7 +23,7 @@ import psutil
 from infra.embedded import schema
 from infra.embedded.health import Watch
 from infra.embedded.node import Node
-from infra.embedded.programs import PROGRAMS, Place, Program, choose_ports, listeners, write_settings
+from infra.embedded.programs import KINDS, Place, Program, choose_ports, listeners, write_settings
 from twinward import telemetry
 from twinward.clock import Chance, Clock, SystemChance, SystemClock
 from twinward.errors import TwinwardError
@@ -33,9 +33,10 @@ ENDED = telemetry.event("program_ended", "program", "code", "restarts")
 TICK_S = 0.1
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 FORGIVEN_S = 60.0  # after this long alive the backoff starts anew
+ALIVE_S = 1.0  # a program without a door that has run for so long did not end at once
 STOP_S = 12.0
 POSTGRES = "postgres"
-telemetry.register(POSTGRES, "supervisor", *(program.name for program in PROGRAMS))
+telemetry.register(POSTGRES, "supervisor", *{program.name for kind in KINDS.values() for program in kind.programs})
 LOG_BYTES = 20_000_000  # a log beyond this is kept once as .1 at the next start
 
 
@@ -56,7 +57,9 @@ class Child:
 class Supervisor:
     """`run` blocks until `stop` is set."""
 
-    def __init__(self, node: Node, clock: Clock, chance: Chance, programs: Sequence[Program] = PROGRAMS) -> None:
+    def __init__(self, node: Node, clock: Clock, chance: Chance, programs: Sequence[Program] | None = None) -> None:
+        """`programs`: only these; default all of the node's kind."""
+        programs = node.kind.programs if programs is None else programs
         self.node = node
         self.clock = clock
         self.chance = chance
@@ -79,7 +82,7 @@ class Supervisor:
         self._write()
         self.node.renew(self.clock, self.chance)
         present = [child.program for child in self.children]
-        ports = choose_ports(listeners(present), self.node.ports, self.node.last_ports())
+        ports = choose_ports(listeners(present), self.node.ports, self.node.last_ports(), self.node.listen_host)
         place = self.node.place(ports, self.chance)
         self.node.write("ports.json", dict(ports))
         write_settings(present, place, self.node.further)
@@ -113,7 +116,7 @@ class Supervisor:
         self.postgres.make_database()
         self.phase = "schema"
         self._write()
-        schema.bring_up(self.postgres, place, self.clock)
+        schema.bring_up(self.postgres, place, self.node.kind, self.clock)
 
     def _run_database(self) -> None:
         self.postgres.start()
@@ -193,6 +196,8 @@ class Supervisor:
     def _healthy(self, child: Child) -> bool:
         if child.process is None or child.process.poll() is not None:
             return False
+        if child.program.alone:
+            return self.clock.monotonic() - child.started > ALIVE_S
         return child is self.database or (self.watch is not None and self.watch.serving.get(child.program.name, False))
 
     def _write(self) -> None:

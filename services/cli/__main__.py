@@ -18,13 +18,16 @@ from services.cli.output import Options, Output, epilog, finish
 
 NOUNS = {
     "node": "Make, start, watch and stop a hospital's node.",
+    "coordinator": "Make, start and watch a coordinator; invite hospitals.",
+    "site": "Join a coordinator, leave it, see the connection.",
+    "study": "Write, decide on, run and read studies of several hospitals.",
     "login": "Log in.",
-    "ingest": "Bring FHIR and sensor files in.",
+    "ingest": "Bring FHIR, sensor files and tables in.",
     "consent": "Show, set and withdraw a patient's consent.",
     "audit": "Read and verify the ledger.",
     "twin": "Ask the living twins.",
     "virtual": "Write virtual patients as FHIR and sensor files.",
-    "demo": "The story of one hospital, told and run.",
+    "demo": "The story of a hospital, and of three that learn together, told and run.",
 }
 
 
@@ -49,7 +52,8 @@ class Nouns(click.Group):
 
 HELP = """Living digital twins of a hospital's patients.
 
-Every command speaks to a node: the one in --node, in $TWINWARD_NODE, or in this folder.
+Every command speaks to a node, a hospital's or a coordinator's: the one in --node, in $TWINWARD_NODE, or in
+this folder.
 
 \b
 Shell completion:

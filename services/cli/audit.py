@@ -48,11 +48,14 @@ def group() -> None:
 @click.option("--patient", metavar="SYSTEM|VALUE|HANDLE", help="A record number with its system, or a handle.")
 @click.option("--actor", default="", help="Entries of this person (pseudonym) or program.")
 @click.option("--kind", default="", help=f"One of {', '.join(kind.word for kind in Kind)}.", metavar="KIND")
+@click.option("--study", default="", metavar="HASH", help="Entries about this study: its whole hash in hex.")
 @click.option("--since", default="", metavar="WHEN", help="A date, a time (UTC), or 30m, 12h, 7d ago.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000), help="At most so many.")
 @AS_JSON
 @click.pass_obj
-def list_(options: Options, patient: str | None, actor: str, kind: str, since: str, limit: int, as_json: bool) -> None:
+def list_(
+    options: Options, patient: str | None, actor: str, kind: str, study: str, since: str, limit: int, as_json: bool
+) -> None:
     """Entries of the ledger, newest first. Reading them is recorded too."""
     options.out.as_json |= as_json
     if kind:
@@ -61,6 +64,7 @@ def list_(options: Options, patient: str | None, actor: str, kind: str, since: s
         patient=None if patient is None else patient_of(patient),
         actor=actor,
         kind=kind,
+        study=study_of(study),
         since_ms=since_ms(since, SystemClock().now_ms()),
     )
     session = options.session("auditor")
@@ -99,6 +103,13 @@ def patient_of(text: str) -> record_pb2.PatientRef:
         return record_pb2.PatientRef(handle=UUID(text).bytes)
     except ValueError:
         raise BadInput("--patient is SYSTEM|VALUE, for example 'urn:hospital:mrn|12345', or a whole handle") from None
+
+
+def study_of(text: str) -> bytes:
+    """Raises BadInput for what is no whole hash."""
+    if text and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise BadInput("--study is the study's whole hash, 64 hexadecimal digits")
+    return bytes.fromhex(text)
 
 
 def since_ms(text: str, now_ms: int) -> int:

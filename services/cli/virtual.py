@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from services.cli.output import Options
 from twinward.clock import Clock, SystemClock, utc
 from twinward.errors import BadInput
 
@@ -114,3 +115,20 @@ def generate_command(
         raise click.ClickException(error.public) from None
     print(f"{len(written)} files of {patients} virtual patients in {directory}")
     print(f"next: twinward ingest {directory}")
+
+
+@group.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--seed", type=int, default=1, show_default=True, help="the same seed writes the same people")
+@click.pass_obj
+def tables(options: Options, directory: Path, seed: int) -> None:
+    """Write tables of three hospitals for a study, with mappings and a consent, into DIRECTORY."""
+    from services.cli import virtual_tables
+
+    if not 0 <= seed < 2**31:
+        raise BadInput("a seed of at least 0, please")
+    written = virtual_tables.write(directory, seed)
+    options.out.show(
+        {"tables": [str(table) for table in written], "consent": str(directory / "consent.json")},
+        lambda: "\n".join([virtual_tables.LABEL, *map(str, written)]),
+    )

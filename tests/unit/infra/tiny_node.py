@@ -26,7 +26,7 @@ def main() -> int:
     arguments = ("--ends",) if "--ends" in sys.argv else ()
     programs = (
         SITE_IDP,
-        Tiny("auth", "tests.unit.infra.tiny", role="auth"),
+        Tiny("auth", "tests.unit.infra.tiny", role="auth", doors=("enrol",)),
         Tiny("ingest", "tests.unit.infra.tiny", arguments, role="ingest"),
     )
     supervisor = Supervisor(node, SystemClock(), SystemChance(), programs)
