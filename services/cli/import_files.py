@@ -167,7 +167,7 @@ def _bundle(path: Path, stream: IO[bytes], added: Added) -> Iterator[Message]:
         bundle = _Bundle()
     if bundle.resourceType != "Bundle":
         if said := added_for(added, _resource(payload), ""):
-            yield Message(_bundled([_wrapped(payload.strip()), *map(_wrapped, said)], "collection"), size)
+            yield Message(bundled([_wrapped(payload.strip()), *map(_wrapped, said)], "collection"), size)
         else:
             yield Message(payload, size)
         return
@@ -183,18 +183,18 @@ def _parts(entries: list[bytes], kind: str) -> Iterator[bytes]:
     """A large bundle in parts; whom the others refer to stands in every part."""
     pillars = [one for one in entries if _type_of(one) in ("Patient", "Practitioner")]
     if len(entries) <= MOST_ENTRIES and sum(map(len, entries)) <= MESSAGE_BYTES:
-        yield _bundled(entries, kind)
+        yield bundled(entries, kind)
         return
     base = sum(map(len, pillars))
     part: list[bytes] = []
     size = base
     for one in (one for one in entries if one not in pillars):
         if part and (size + len(one) > MESSAGE_BYTES or len(part) + len(pillars) >= MOST_ENTRIES):
-            yield _bundled([*pillars, *part], kind)
+            yield bundled([*pillars, *part], kind)
             part, size = [], base
         part.append(one)
         size += len(one) + 1
-    yield _bundled([*pillars, *part], kind)
+    yield bundled([*pillars, *part], kind)
 
 
 def _lines(path: Path, stream: IO[bytes], raw: IO[bytes], added: Added) -> Iterator[Message]:
@@ -211,14 +211,14 @@ def _lines(path: Path, stream: IO[bytes], raw: IO[bytes], added: Added) -> Itera
             raise Malformed(f"{path.name} is no NDJSON: each line must be one FHIR resource")
         any_line = True
         if part and (len(part) >= LINES or size + len(line) > MESSAGE_BYTES):
-            yield Message(_bundled(part, "collection"), raw.tell())
+            yield Message(bundled(part, "collection"), raw.tell())
             part, size = [], 0
         part.append(_wrapped(line))
         size += len(line) + 20
         part.extend(map(_wrapped, added_for(added, _resource(line), "")))
     if not any_line:
         raise Malformed(f"{path.name} is empty")
-    yield Message(_bundled(part, "collection"), raw.tell())
+    yield Message(bundled(part, "collection"), raw.tell())
 
 
 def series(path: Path, columns: set[str]) -> Iterator[Message]:
@@ -264,7 +264,7 @@ def series_additions(added: Added, payload: bytes, said: Declared) -> bytes:
         numbers = [(said.mapping.patient_system, number) for number in sorted(found)]
     references = [{"identifier": {"system": system, "value": value}} for system, value in numbers]
     made = [_wrapped(about(template, reference)) for reference in references for template in added]
-    return _bundled(made, "collection")
+    return bundled(made, "collection")
 
 
 def _type_of(entry: bytes) -> str:
@@ -331,5 +331,5 @@ def _wrapped(body: bytes) -> bytes:
     return b'{"resource":' + body + b"}"
 
 
-def _bundled(entries: list[bytes], kind: str) -> bytes:
+def bundled(entries: list[bytes], kind: str) -> bytes:
     return b'{"resourceType":"Bundle","type":' + orjson.dumps(kind) + b',"entry":[' + b",".join(entries) + b"]}"

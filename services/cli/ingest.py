@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import grpc
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from services.cli import import_files
 from services.cli.import_files import SERIES, Added, Message, kind_of, mapping_file
 from services.cli.import_progress import Progress
+from services.cli.import_send import STEWARD, Door, Total, asked, bar, show
 from services.cli.mapping_file import Declared, declared, from_toml
 from services.cli.output import Options
-from twinward.clock import Chance, SystemChance, utc
-from twinward.errors import BadInput, Busy, TwinwardError, Unavailable
+from twinward.clock import SystemChance, utc
+from twinward.errors import BadInput, TwinwardError
 from twinward.wire.v1 import ingest_pb2, ingest_pb2_grpc
-
-STEWARD = "data-steward"
-RESULTS = ("stored", "corrected", "duplicate", "intake", "quarantined", "dropped", "rejected")
-TRIES = 9  # about two minutes of a door that does not answer
-DEADLINE_S = 60.0
-QUESTION = (
-    "A demo node takes synthetic or published de-identified data only.\n"
-    "Are these files synthetic or de-identified, so that nobody in them can be told?"
-)
 
 
 class FilesFirst(click.Group):
     """`twinward ingest FILE` without a verb sends files; the verbs are beside it."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*self.commands, "table"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "table":
+            return super().get_command(ctx, cmd_name)
+        from services.cli.ingest_table import table  # it is long, and most imports are none
+
+        return table
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in self.commands:
+        if args and args[0] in self.list_commands(ctx):
             return super().resolve_command(ctx, args)
         return "files", self.commands["files"], args
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and not {"-h", "--help"} & set(args[:1]):
+        if args and args[0] not in self.list_commands(ctx) and not {"-h", "--help"} & set(args[:1]):
             args = ["files", *args]
         return super().parse_args(ctx, args)
 
@@ -56,6 +52,7 @@ def group() -> None:
     \b
     twinward ingest records/                         bundles, resources, NDJSON; also .gz
     twinward ingest cgm.csv --mapping cgm.toml       a table with declared columns
+    twinward ingest table heart.csv --mapping M.toml a row a patient; see twinward ingest table --help
     twinward ingest cgm.csv --series glucose --time t --value mmol --unit mmol/L --patient 'urn:mrn|7'
 
     Options of sending: twinward ingest files --help
@@ -90,7 +87,7 @@ def files(options: Options, /, paths: tuple[Path, ...], feed: str, yes_deidentif
     maps = {path: _declared(path, mapping, inline, one_column["patient"]) for path in found if kind_of(path) == SERIES}
     added: Added = (import_files.consent_template(consent),) if consent else ()
     added += (import_files.care_team_template(care_team),) if care_team else ()
-    deidentified = yes_deidentified or _asked(options)
+    deidentified = yes_deidentified or asked(options)
     session = options.session(STEWARD)
     door = Door(session.channel("ingest"), feed, deidentified, SystemChance())
     total = Total()
@@ -140,87 +137,13 @@ def _declared(
     )
 
 
-def _asked(options: Options) -> bool:
-    """In profile demo somebody has to declare it; elsewhere nothing is declared."""
-    from infra.embedded.node import Node
-
-    if Node.open(options.node).profile != "demo":
-        return False
-    if not options.out.console.is_terminal or options.out.as_json:
-        raise BadInput("a demo node takes de-identified data only: say --yes-deidentified if these files are")
-    if not click.confirm(QUESTION):
-        raise BadInput("nothing was sent: identifiable data need a node of another profile")
-    return True
-
-
-@dataclass
-class Total:
-    """What became of everything sent."""
-
-    messages: int = 0
-    values: int = 0
-    flagged: int = 0
-    skipped: int = 0  # messages that an earlier, interrupted run had sent
-    refused: dict[str, str] = field(default_factory=dict)  # file name -> why nothing of it could be sent
-    types: dict[str, Counter[str]] = field(default_factory=dict)
-    reasons: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
-
-    def add(self, answer: ingest_pb2.PutResponse) -> None:
-        self.messages += 1
-        self.values += answer.observations
-        self.flagged += answer.flagged
-        for one in answer.types:
-            self.types.setdefault(one.resource, Counter()).update(one.counts)
-        for reason in answer.reasons:
-            self.reasons[(reason.resource, reason.result, reason.reason, reason.detail)] += reason.count
-
-    @property
-    def counts(self) -> Counter[str]:
-        return sum(self.types.values(), Counter())
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Calls of the ingest door, patient with one that is busy or away."""
-
-    channel: grpc.Channel
-    feed: str
-    deidentified: bool
-    chance: Chance
-
-    def fhir(self, payload: bytes) -> ingest_pb2.PutResponse:
-        request = ingest_pb2.PutFhirRequest(feed=self.feed, payload=payload, deidentified=self.deidentified)
-        stub = ingest_pb2_grpc.IngestStub(self.channel)
-        return self._patiently(lambda: stub.PutFhir(request, timeout=DEADLINE_S))
-
-    def series(self, csv: bytes, said: Declared) -> ingest_pb2.PutResponse:
-        request = ingest_pb2.PutSeriesRequest(
-            feed=self.feed, patient=said.patient, mapping=said.mapping, csv=csv, deidentified=self.deidentified
-        )
-        stub = ingest_pb2_grpc.IngestStub(self.channel)
-        return self._patiently(lambda: stub.PutSeries(request, timeout=DEADLINE_S))
-
-    def _patiently(self, call: Callable[[], ingest_pb2.PutResponse]) -> ingest_pb2.PutResponse:
-        for attempt in range(TRIES):
-            try:
-                return call()
-            except (Busy, Unavailable):
-                if attempt == TRIES - 1:
-                    raise
-                pause = min(0.25 * 2**attempt, 30.0) * (0.75 + self.chance.bytes(1)[0] / 512)
-                threading.Event().wait(pause)
-        raise Unavailable("the ingest door does not answer")
-
-
 def _send(
     options: Options, found: list[Path], maps: dict[Path, Declared], added: Added, door: Door,
     total: Total, progress: Progress,
 ) -> None:  # fmt: skip
     size = sum(path.stat().st_size for path in found)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-               TextColumn("{task.fields[entries]:,} entries"), TimeRemainingColumn())  # fmt: skip
-    with Bar(*columns, console=options.out.errors, disable=options.out.as_json, transient=True) as bar:
-        task = bar.add_task("sending", total=size, entries=0)
+    with bar(options) as shown:
+        task = shown.add_task("sending", total=size, entries=0)
         before = 0
         for path in found:
             already = progress.sent(path)
@@ -231,13 +154,13 @@ def _send(
                         continue
                     _deliver(message, maps.get(path), added, door, total)
                     progress.note(path, number)
-                    bar.update(task, completed=before + message.read_bytes, entries=sum(total.counts.values()))
+                    shown.update(task, completed=before + message.read_bytes, entries=sum(total.counts.values()))
             except BadInput as refusal:
                 if len(found) == 1:
                     raise
                 total.refused[path.name] = refusal.public
             before += path.stat().st_size
-            bar.update(task, completed=before)
+            shown.update(task, completed=before)
 
 
 def _messages(path: Path, said: Declared | None, added: Added) -> Iterator[Message]:
@@ -251,64 +174,6 @@ def _deliver(message: Message, said: Declared | None, added: Added, door: Door, 
     total.add(door.series(message.payload, said))
     if added:
         total.add(door.fhir(import_files.series_additions(added, message.payload, said)))
-
-
-def show(options: Options, total: Total) -> None:
-    """The summary: every entry that was sent, once, by type and by what became of it."""
-    data = {
-        "messages": total.messages,
-        "skipped_messages": total.skipped,
-        "entries": sum(total.counts.values()),
-        "counts": {result: total.counts.get(result, 0) for result in RESULTS},
-        "refused_files": total.refused,
-        "values": total.values,
-        "flagged": total.flagged,
-        "types": {kind: dict(counts) for kind, counts in sorted(total.types.items())},
-        "reasons": [
-            {"resource": resource, "result": result, "reason": reason, "detail": detail, "count": count}
-            for (resource, result, reason, detail), count in total.reasons.most_common()
-        ],
-    }
-    options.out.show(data, lambda: _summary(total))
-    if total.reasons and not options.out.as_json:
-        options.out.show(data, lambda: _problems(total))
-    for name, why in sorted(total.refused.items()):
-        options.out.warn(f"{name}: {why}")
-    if total.counts.get("intake"):
-        options.out.say("Items in intake are kept sealed and filed by themselves: twinward ingest status")
-
-
-def _summary(total: Total) -> Table:
-    table = Table(title="Entries sent and what became of them", title_justify="left")
-    table.add_column("type")
-    used = [result for result in RESULTS if total.counts.get(result)]
-    for name in ("in", *used):
-        table.add_column(name, justify="right")
-    for kind, counts in sorted(total.types.items()):
-        table.add_row(kind, f"{sum(counts.values()):,}", *(f"{counts.get(result, 0):,}" for result in used))
-    table.add_section()
-    table.add_row("all", f"{sum(total.counts.values()):,}", *(f"{total.counts[result]:,}" for result in used))
-    table.caption = f"{total.values:,} values written, {total.flagged:,} of them with a quality mark"
-    if total.skipped:
-        table.caption += f"; {total.skipped:,} messages were sent by an earlier run"
-    return table
-
-
-def _problems(total: Total) -> Table:
-    """By what became of it and why; the types together."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    kinds: dict[tuple[str, str, str], set[str]] = {}
-    for (resource, result, reason, detail), count in total.reasons.items():
-        counts[(result, reason, detail)] += count
-        kinds.setdefault((result, reason, detail), set()).add(resource)
-    table = Table(title="Not simply stored", title_justify="left", show_lines=True)
-    table.add_column("entries", justify="right")
-    table.add_column("what became of them, and why")
-    table.add_column("types")
-    for key, count in counts.most_common():
-        result, reason, detail = key
-        table.add_row(f"{count:,}", f"{result}: {reason}\n{detail}", ", ".join(sorted(kinds[key])))
-    return table
 
 
 @group.command()
