@@ -21,8 +21,10 @@ def commands() -> list[str]:
 
 def test_the_readme_shows_every_kind_of_user_a_command() -> None:
     text = "\n".join(commands())
-    for verb in ("node init", "node up", "ingest", "twin forecast", "consent withdraw", "audit list", "audit verify"):
-        assert f"twinward {verb}" in text
+    for verb in ("node init", "node up", "ingest", "twin forecast", "consent withdraw", "audit list", "audit verify",
+                 "coordinator init", "coordinator invite", "site join", "ingest table", "study draft", "study submit",
+                 "study approve"):  # fmt: skip
+        assert re.search(rf"^twinward (--\S+( \./\S+)? )*{verb}", text, re.MULTILINE), verb
 
 
 def test_make_targets_of_the_readme_exist() -> None:
@@ -48,7 +50,8 @@ def test_the_commands_run_in_order(tmp_path: Path) -> None:
             assert ran.returncode == 0, f"{line}\n{ran.stdout}\n{ran.stderr}"
             assert ran.stdout.strip() or line.startswith("cp "), f"{line} printed nothing"
     finally:
-        subprocess.run(
-            [sys.executable, "-m", "services.cli", "node", "down", str(tmp_path / "st-anne")],
-            cwd=ROOT, env=environment, capture_output=True, timeout=120,
-        )  # fmt: skip
+        for noun, directory in (("coordinator", "registry"), ("node", "st-anne")):
+            subprocess.run(
+                [sys.executable, "-m", "services.cli", noun, "down", str(tmp_path / directory)],
+                cwd=ROOT, env=environment, capture_output=True, timeout=120,
+            )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,8 @@ class Stage:
     mrns: list[str] = field(default_factory=list)
     handle: bytes = b""  # of the patient whose day is followed
     leaves: list[int] = field(default_factory=list)  # of forecasts that were answered
-    _sessions: dict[str, Session] = field(default_factory=dict)
+    also: list[Path] = field(default_factory=list)  # further nodes of the story: stopped with it
+    _sessions: dict[tuple[Path, str], Session] = field(default_factory=dict)
 
     @property
     def node(self) -> Path:
@@ -113,10 +115,12 @@ class Stage:
     def look(self) -> str:
         return LOOK.format(shlex.quote(str(self.node)))
 
-    def session(self, role: str) -> Session:
-        if role not in self._sessions:
-            self._sessions[role] = Session.open(self.node, role, None)
-        return self._sessions[role]
+    def session(self, role: str, node: Path | None = None) -> Session:
+        """Of somebody at the hospital, or at another node of the story."""
+        at = (node or self.node, role)
+        if at not in self._sessions:
+            self._sessions[at] = Session.open(*at, None)
+        return self._sessions[at]
 
     def identifier(self, number: int) -> record_pb2.Identifier:
         """Of patient `number`, counted from 1."""
@@ -131,26 +135,28 @@ class Stage:
     def ref(self, number: int) -> record_pb2.PatientRef:
         return record_pb2.PatientRef(identifier=self.identifier(number))
 
-    def run(self, *arguments: str, shown: bool = True) -> None:
-        """Shows and runs a command on the hospital's node.
+    def run(self, *arguments: str, shown: bool = True, node: Path | None = None) -> None:
+        """Shows and runs a command on the hospital's node, or on another of the story.
 
         Raises:
             TwinwardError: what the command refuses with.
         """
         from services.cli.__main__ import twinward
 
-        every = ["--node", str(self.node), *arguments]
+        every = ["--node", str(node or self.node), *arguments]
         if shown:
             self.teller.typed("twinward " + shlex.join(every))
         twinward.main(every, prog_name="twinward", standalone_mode=False)
 
     def stop(self) -> None:
-        """Ends every process of the hospital, if there is one."""
+        """Ends every process of the story's nodes, as far as there are any."""
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
-        if (self.node / "node.toml").exists():
-            control.stop(Node.open(self.node), self.clock)
+        nodes = [one for one in (*self.also, self.node) if (one / "node.toml").exists()]
+        with ThreadPoolExecutor(max(1, len(nodes))) as pool:
+            list(pool.map(lambda one: control.stop(Node.open(one), self.clock), nodes))
+        if nodes:
             self.teller.line("Everything is stopped.")
 
 

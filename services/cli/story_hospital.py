@@ -27,9 +27,9 @@ def starts(stage: Stage) -> None:
         "mutual TLS. One of them, auth, is the only one that can unwrap a patient's key, and it releases none "
         "without an entry in a signed ledger."
     )
-    _set_aside(stage)
+    set_aside(stage, stage.node)
     stage.run("node", "init", str(stage.node), "--name", NAME)
-    _share_compiled_kernels(stage)
+    share_compiled_kernels(stage, stage.node)
     teller.say("Starting takes some seconds; the very first time the twin's equations are compiled, up to a minute.")
     stage.run("node", "up")
     found = control.status(Node.open(stage.node), stage.clock)
@@ -41,26 +41,26 @@ def starts(stage: Stage) -> None:
     )
 
 
-def _set_aside(stage: Stage) -> None:
-    """An earlier story's hospital may hold what somebody added: it is kept once, beside."""
-    if not stage.node.exists():
+def set_aside(stage: Stage, node: Path) -> None:
+    """An earlier story's node may hold what somebody added: it is kept once, beside."""
+    if not node.exists():
         return
-    if (stage.node / "node.toml").exists():
-        control.stop(Node.open(stage.node), stage.clock)
-    aside = stage.directory / "node-before"
+    if (node / "node.toml").exists():
+        control.stop(Node.open(node), stage.clock)
+    aside = node.with_name(f"{node.name}-before")
     if aside.exists():
         store = aside / "postgres"
         if store.is_symlink():  # as root the database lies below /var/lib/twinward
             shutil.rmtree(store.resolve(), ignore_errors=True)
         shutil.rmtree(aside)
-    stage.node.rename(aside)
-    stage.teller.say(f"The hospital of an earlier story was stopped and lies in {aside} now.")
+    node.rename(aside)
+    stage.teller.say(f"The {node.name} of an earlier story was stopped and lies in {aside} now.")
 
 
-def _share_compiled_kernels(stage: Stage) -> None:
+def share_compiled_kernels(stage: Stage, node: Path) -> None:
     """Compiled equations outlive one story's node; they hold no data."""
     cache = stage.directory.absolute() / "numba"
-    with (stage.node / "node.toml").open("a") as file:
+    with (node / "node.toml").open("a") as file:
         for program in ("twin", "twin-worker"):
             file.write(f"\n[programs.{program}]\nnumba_cache_dir = {json.dumps(str(cache))}\n")
 

@@ -87,7 +87,7 @@ def ledger_elsewhere(stage: Stage) -> None:
         "there: no node, no network, no database."
     )
     _verify(stage, copy / "ledger", key)
-    report = _report(copy / "ledger", key)
+    report = verified(copy / "ledger", key)
     teller.check(report.ok and report.size > max(stage.leaves), f"{report.size} entries are whole", stage.look)
 
     forged = copy / "forged"
@@ -98,7 +98,7 @@ def ledger_elsewhere(stage: Stage) -> None:
         f"And if somebody changes one bit of one entry in another copy, of number {chosen}, a forecast of the day?"
     )
     _verify(stage, forged, key)
-    found = _report(forged, key)
+    found = verified(forged, key)
     named = any(one.first is not None and one.first <= chosen < (one.end or one.first + 1) for one in found.findings)
     teller.check(not found.ok and named, f"the change is found, and entry {chosen} is named", "do not use this version")
 
@@ -112,7 +112,8 @@ def _verify(stage: Stage, folder: Path, key: Path) -> None:
         twinward.main(arguments, prog_name="twinward", standalone_mode=False)
 
 
-def _report(folder: Path, key: Path) -> Report:
+def verified(folder: Path, key: Path) -> Report:
+    """What an auditor finds in a copy of a ledger."""
     return verify(folder, Verifier.decode(key.read_text()))
 
 

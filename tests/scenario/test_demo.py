@@ -16,7 +16,7 @@ from tlog_scales.signing import Vkey
 
 ROOT = Path(__file__).parents[2]
 PROMISES = (
-    "8 programs are healthy",
+    "9 programs are healthy",
     "acknowledged after the commit",
     "without consent there is no twin, only stored data",
     "at each of 24 questions the twin had the newest",
@@ -28,20 +28,47 @@ PROMISES = (
     "Everything is stopped.",
 )
 
+TOGETHER = (
+    *PROMISES,
+    "3 more nodes with 24 programs are healthy",
+    "every hospital is heard of, and its SuperNode runs",
+    "everything that was accepted is filed",
+    "rounds over 3 hospitals, and the model no longer moves",
+    "St. Clare was never asked for a number",
+    "learning together gives what pooling would have given",
+    "coordinator: ",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_whole_demo_plays(tmp_path: Path) -> None:
+    told = " ".join(played(tmp_path, 880).split())
+    assert [promise for promise in TOGETHER if promise not in told] == []
+    assert left(tmp_path) == []
+
+
+def played(folder: Path, timeout_s: float, *options: str) -> str:
+    """What the demo tells."""
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", "demo", *options, "--dir", str(folder / "demo"), "--exit"],
+        cwd=ROOT, env={**os.environ, "COLUMNS": "110"}, capture_output=True, text=True, timeout=timeout_s,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    return done.stdout
+
+
+def left(folder: Path) -> list[int]:
+    """Processes of the demo that still run."""
+    return [one.pid for one in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(one.info["cmdline"] or [])]
+
 
 @pytest.mark.timeout(400)
 def test_the_demo_plays_and_others_verify_its_ledger(tmp_path: Path) -> None:
-    played = subprocess.run(
-        [sys.executable, "-m", "services.cli", "demo", "--dir", str(tmp_path / "demo"), "--exit"],
-        cwd=ROOT, env={**os.environ, "COLUMNS": "110"}, capture_output=True, text=True, timeout=380,
-    )  # fmt: skip
-    assert played.returncode == 0, played.stdout[-3000:] + played.stderr
-    told = " ".join(played.stdout.split())
+    told = " ".join(played(tmp_path, 380, "--one-hospital").split())
     assert [promise for promise in PROMISES if promise not in told] == []
+    assert left(tmp_path) == []
     node = tmp_path / "demo" / "node"
-    assert [
-        one.pid for one in psutil.process_iter(["cmdline"]) if str(node) in " ".join(one.info["cmdline"] or [])
-    ] == []
     # Stopped cleanly, so everything is published: signature, root from the tiles, inclusion of every entry.
     reader = TilesReader(LocalBackend(node / "ledger"))
     checkpoint = reader.get_checkpoint()
