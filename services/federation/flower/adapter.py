@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
     from flwr.superlink.auth_plugin import ControlAuthnPlugin
     from google.protobuf.message import Message
+    from sqlalchemy import Engine
 
 VERSION = "1.41.0"
 ENVIRONMENT = {
@@ -78,6 +79,27 @@ def quiet() -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.WARNING)
+
+
+def any_folder() -> None:
+    """Flower joins the folders of its migrations with spaces and reads % as a name, so that an installation below
+    "a folder" would get a database without tables. To be called before the first state is made."""
+    from alembic.config import Config
+    from flwr.supercore.state.alembic import utils
+
+    def config(engine: Engine) -> Config:
+        made = Config()
+        options = {
+            "script_location": str(utils.ALEMBIC_DIR),
+            "version_locations": str(utils.ALEMBIC_DIR / "versions"),
+            "sqlalchemy.url": engine.url.render_as_string(hide_password=False),
+            "path_separator": "newline",
+        }
+        for name, value in options.items():
+            made.set_main_option(name, value.replace("%", "%%"))
+        return made
+
+    utils.build_alembic_config = config
 
 
 # Keys of nodes
@@ -248,6 +270,7 @@ def superlink_app(
     from flwr.superlink.config_loader import SuperLinkLifespanConfig
     from flwr.superlink.main import create_app
 
+    any_folder()
     ca, chain, key = (file.read_bytes() for file in certificates)
     acts = _act_plugin(act)
     config = SuperLinkLifespanConfig(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from services.federation.flower.adapter import any_folder
 from twinward.errors import Unavailable, Unready
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class SuperNode:
 
         import_module("flwr.supernode.start_client_internal")
         hasten()
+        any_folder()
         self._objects = ObjectStoreFactory()
         self._states = NodeStateFactory(objectstore_factory=self._objects)
         self.app = create_app(state_factory=self._states, superexec_auth_secret=secret)

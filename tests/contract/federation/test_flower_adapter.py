@@ -172,6 +172,24 @@ def test_the_bundle_is_one_that_flower_installs_and_verifies(tmp_path: Path) -> 
     assert (installed / "twinward_bundle" / "client.py").exists()
 
 
+def test_flower_installed_below_any_folder_makes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flwr.supercore.state.alembic import utils
+    from sqlalchemy import create_engine, inspect
+
+    below = tmp_path / "a folder, 100 % ours"
+    below.mkdir()
+    (below / "alembic").symlink_to(utils.ALEMBIC_DIR)
+    monkeypatch.setattr(utils, "ALEMBIC_DIR", below / "alembic")
+    monkeypatch.setattr(utils, "build_alembic_config", utils.build_alembic_config)  # put back at the end
+    adapter.any_folder()
+    engine = create_engine(f"sqlite:///{below / 'state.db'}")
+    try:
+        utils.run_migrations(engine)
+        assert {"fab", "node", "run"} <= set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
 def test_a_flower_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "VERSION", "1.40.0")
     with pytest.raises(adapter.Unready, match=r"1\.40\.0"):
