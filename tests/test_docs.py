@@ -37,5 +37,5 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 
 def test_the_tour_walks_through_every_program() -> None:
     text = (ROOT / "docs" / "tour.md").read_text()
-    for program in ("ingest", "auth", "twin", "compactor", "cli"):
+    for program in ("ingest", "auth", "twin", "compactor", "federation", "cli"):
         assert f"services/{program}/" in text
