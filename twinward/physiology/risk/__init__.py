@@ -1,0 +1,1 @@
+"""Published risk equations, one file each. Education and research; not a medical device."""
