@@ -10,7 +10,7 @@ PROTO := $(wildcard proto/twinward/wire/v1/*.proto)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check bench clean
+.PHONY: help setup demo test test-all check bench evidence clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: setup ## formatting, lint, types, architecture, wire contract
 
 bench: setup ## every quick benchmark, one JSON object each
 	@for name in twin vault ingest federation; do $(PY) -m bench.$$name --quick --json || exit 1; done
+
+evidence: setup ## all validation anew: docs/evidence (needs TWINWARD_DATA; about half an hour)
+	@for name in skill heart glucose_models whatif circulation drugs risk; do echo "$$name" && $(PY) -m bench.$$name --write || exit 1; done
 
 clean: ## stop the demo's node and remove what was built
 	@for node in coordinator st-clare st-brice node; do \

@@ -1,11 +1,14 @@
-"""Speed of the glucose twin, one core.
+"""Speed of the glucose twin and of the circulation, one core.
 
     python -m bench.twin --quick --json
 
 glucose_x_realtime  seconds of one S2008 body per second of wall clock (RK4, 1 min)
+glucose_vs_c        that over the same equations in C at gcc -O3, bench/beside_c.py; null without a compiler
 assimilate_ms       a reading: 60 members 5 min on, update, outcomes, regression, new forecasts
 forecast_120_ms     a forecast of 30, 60 and 120 min, 60 members, answer included
 dump_bytes          a snapshot
+whatif_100_plans_ms 100 treatment plans, 6 h, 60 members of either body
+circulation_*       the circulation and the same equations in C: bench/circulation_c.py
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bench import beside_c, circulation_c
 from services.twin.glucose import GlucoseTwin, warm
+from services.twin.glucose_plan import Bolus, Meal, Plan
 from twinward.physiology import cohort, virtual
 from twinward.physiology import glucose as s2008
 from twinward.physiology.diary import rows_of
@@ -49,7 +54,13 @@ def body(times: int) -> float:
     return 86_400 / (median_ms(day, times) / 1000)
 
 
-def measure(full: bool) -> dict[str, float]:
+def what_if_100(twin: GlucoseTwin) -> float:
+    plans = [Plan(f"{k}", (Bolus(0, 0.05 * k), Meal(5 * (k % 12), 10.0 + k % 40))) for k in range(100)]
+    now = int(twin.recent()[-1].time_ms)
+    return median_ms(lambda: twin.what_if(plans, 360, now), 3)
+
+
+def measure(full: bool) -> dict[str, float | None]:
     begin = time.perf_counter()
     warm()
     warmed = time.perf_counter() - begin
@@ -65,17 +76,24 @@ def measure(full: bool) -> dict[str, float]:
         if twin.readings > before:
             taken.append(time.perf_counter() - begin)
     now = twin.state_ms
-    answer = {
+    answer: dict[str, float | None] = {
         "glucose_x_realtime": body(500 if full else 100),
+        "glucose_vs_c": beside_c.compare(200 if full else 60)["glucose_vs_c"],
         "assimilate_ms": float(np.median(taken) * 1000),
         "assimilate_p99_ms": float(np.quantile(taken, 0.99) * 1000),
         "forecast_120_ms": median_ms(lambda: twin.forecast([30, 60, 120], now), 2000 if full else 300),
+        "whatif_100_plans_ms": what_if_100(twin),
         "dump_bytes": len(twin.dump()),
         "dump_ms": median_ms(twin.dump, 50),
         "load_ms": median_ms(lambda: GlucoseTwin.load(twin.dump()), 50),
         "warm_s": warmed,
+        **circulation_c.measure(),
     }
     return answer
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4) if value < 1e6 else round(value)
 
 
 def main() -> None:
@@ -86,10 +104,10 @@ def main() -> None:
     arguments = parser.parse_args()
     answer = measure(arguments.full and not arguments.quick)
     if arguments.json:
-        print(json.dumps({key: round(value, 4) if value < 1e6 else round(value) for key, value in answer.items()}))
+        print(json.dumps({key: rounded(value) for key, value in answer.items()}))
         return
     for key, value in answer.items():
-        print(f"{key:22}{value:,.3f}")
+        print(f"{key:24}{'-' if value is None else format(value, ',.3f')}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`twinward twin list|show|forecast|explain`: what a clinician asks of a twin.
+"""`twinward twin list|show|forecast|explain|whatif`: what a clinician asks of a twin.
 
 Every number stands with its unit, its age, its uncertainty and its source.
 """
@@ -31,7 +31,7 @@ WATCH_S = 10.0
 RATIO = "{ratio}"  # UCUM annotation of a parameter over the typical adult's
 
 
-@click.group("twin", help="Ask the living twins: list, show, forecast, explain.")
+@click.group("twin", help="Ask the living twins: list, show, forecast, explain, whatif.")
 def group() -> None:
     pass
 
@@ -96,6 +96,28 @@ def explain(options: Options, mrn: str | None, handle: str | None, minutes: int)
     request = twin_pb2.ExplainRequest(patient=patient_ref(mrn, handle), minutes_ahead=minutes)
     answer = stub(options).Explain(request)
     options.out.show(as_data(answer), lambda: explain_view(answer))
+
+
+@group.command("whatif", help="What treatment plans would do, beside doing nothing more.")
+@patient
+@click.option(
+    "--plan", "plans", multiple=True, required=True, metavar="PLAN",
+    help="Several allowed: 'bolus 2 @0; eat 15 @30; fast 16 @0; basal -0.4 @0 for 120' (IU, g, g, IU/h @ minute).",
+)  # fmt: skip
+@click.option("--minutes", "-m", default=360, type=click.IntRange(30, 1440), show_default=True, help="Ahead.")
+@click.option("--as-of", metavar="TIME", help="Demo nodes only: answer as if it were this UTC time (ISO 8601).")
+@click.pass_obj
+def whatif(
+    options: Options, mrn: str | None, handle: str | None, plans: tuple[str, ...], minutes: int, as_of: str | None
+) -> None:
+    from services.cli.whatif import plan, whatif_view  # builds on this module
+
+    request = twin_pb2.WhatIfRequest(
+        patient=patient_ref(mrn, handle), plans=[plan(text) for text in plans], minutes=minutes,
+        as_of_ms=moment(as_of) if as_of else 0,
+    )  # fmt: skip
+    answer = stub(options).WhatIf(request)
+    options.out.show(as_data(answer), lambda: whatif_view(answer))
 
 
 def stub(options: Options) -> twin_pb2_grpc.TwinStub:

@@ -34,6 +34,7 @@ def run_door(chosen: TwinSettings, stop: threading.Event) -> None:
     from services.twin.api import AuthCalls, TwinDoor, WorkerCalls, served_twin
     from services.twin.database import open_pool
     from services.twin.glucose import warm
+    from services.twin.glucose_plan import Limits
     from services.twin.questions import Questions, Used
     from services.twin.sealed import SnapshotSeals
     from services.twin.store import SnapshotReader
@@ -54,7 +55,8 @@ def run_door(chosen: TwinSettings, stop: threading.Event) -> None:
         questions = Questions(
             authority, worker, SnapshotReader(pool), seals, clock, used, demo=chosen.profile == "demo"
         )
-        door = serve([served_twin(TwinDoor(questions))], chosen, TokenVerifier.of(chosen, clock), chance=chance)
+        limits = Limits(bolus_iu=chosen.plan_bolus_most, carbohydrate_g=chosen.plan_carbohydrate_most)
+        door = serve([served_twin(TwinDoor(questions, limits))], chosen, TokenVerifier.of(chosen, clock), chance=chance)
         door.start(serving=False)
         warm_in_turn(cache, warm)
         door.ready(True)

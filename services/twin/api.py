@@ -10,6 +10,8 @@ from uuid import UUID
 import grpc
 
 from services.twin.glucose_answers import ParameterEstimate, Point, Reading
+from services.twin.glucose_plan import LONGEST, PLANS_MOST, Action, Basal, Bolus, Fast, Limits, Meal, Plan, check
+from services.twin.glucose_whatif import COVERAGE, Course, Number, WhatIf
 from services.twin.keeper import Place
 from services.twin.leases import Refused, UpkeepAnswer
 from services.twin.questions import (
@@ -27,6 +29,7 @@ from services.twin.questions import (
 )
 from services.twin.worker import Worker
 from twinward.errors import BadInput
+from twinward.learning.response import Slope
 from twinward.link.caller import caller_of
 from twinward.link.client import with_person
 from twinward.link.server import Served
@@ -42,8 +45,9 @@ LONGEST_IDENTIFIER = 200  # characters
 class TwinDoor(twin_pb2_grpc.TwinServicer):
     """What people ask."""
 
-    def __init__(self, questions: Questions) -> None:
+    def __init__(self, questions: Questions, limits: Limits | None = None) -> None:
         self._questions = questions
+        self._limits = limits or Limits()
 
     def ListTwins(
         self, request: twin_pb2.ListTwinsRequest, context: grpc.ServicerContext
@@ -101,6 +105,27 @@ class TwinDoor(twin_pb2_grpc.TwinServicer):
             model_version=answer.model_version,
             leaf=opened.leaf,
             banner=BANNER,
+        )
+
+    def WhatIf(self, request: twin_pb2.WhatIfRequest, context: grpc.ServicerContext) -> twin_pb2.WhatIfResponse:
+        plans, minutes = _plans(request), request.minutes or LONGEST
+        check(plans, minutes, self._limits)
+        opened = self._questions.open(_asked(context, request.patient, "whatif"), as_of_ms=request.as_of_ms)
+        answer = opened.living.twin.what_if(plans, minutes, opened.now_ms, self._limits)
+        return twin_pb2.WhatIfResponse(
+            handle=opened.handle.bytes,
+            last_reading=_reading(answer.last_reading, opened),
+            title=answer.title,
+            why=answer.why,
+            response=_slope(answer.response, opened, answer) if answer.response else None,
+            corrections=answer.response.n if answer.response else 0,
+            plans=[_course(one, opened, answer) for one in answer.courses],
+            rules=[twin_pb2.GuidelineRule(text=r.text, citation=r.citation, label=r.label) for r in answer.rules],
+            model_version=answer.model_version,
+            seq=opened.living.seq,
+            leaf=opened.leaf,
+            banner=BANNER,
+            notes=answer.notes,
         )
 
 
@@ -181,6 +206,84 @@ def _parameter(one: ParameterEstimate, opened: Opened) -> twin_pb2.Parameter:
         source=opened.model,
     )
     return twin_pb2.Parameter(name=one.name, meaning=one.meaning, quantity=quantity, prior_ratio=one.prior_ratio)
+
+
+def _plans(request: twin_pb2.WhatIfRequest) -> list[Plan]:
+    if len(request.plans) > PLANS_MOST:
+        raise BadInput(f"give 1 to {PLANS_MOST} plans")
+    return [
+        Plan(one.name or f"plan {number}", tuple(_action(action) for action in one.actions))
+        for number, one in enumerate(request.plans, 1)
+    ]
+
+
+def _action(one: twin_pb2.PlanAction) -> Action:
+    which = one.WhichOneof("what")
+    if which == "bolus_iu":
+        return Bolus(one.minute, one.bolus_iu)
+    if which == "meal_g":
+        return Meal(one.minute, one.meal_g)
+    if which == "fast_g":
+        return Fast(one.minute, one.fast_g)
+    if which == "basal":
+        return Basal(one.minute, one.basal.iu_per_h, one.basal.minutes)
+    raise BadInput("an action is a bolus, a meal, fast carbohydrate, or a change of the basal rate")
+
+
+def _course(one: Course, opened: Opened, answer: WhatIf) -> twin_pb2.PlanAnswer:
+    def quantity(number: Number | None, unit: str, minutes: int) -> record_pb2.Quantity | None:
+        return _expected(number, unit, minutes, opened, answer) if number else None
+
+    def whole(number: Number | None, unit: str) -> record_pb2.Quantity | None:
+        return quantity(number, unit, answer.minutes)
+
+    return twin_pb2.PlanAnswer(
+        name=one.name,
+        points=[
+            twin_pb2.PlanPoint(
+                minutes_ahead=step.minutes,
+                glucose=quantity(step.glucose, "mg/dL", step.minutes),
+                effect=quantity(step.effect, "mg/dL", step.minutes),
+            )
+            for step in one.steps
+        ],
+        time_in_range=whole(one.in_range, "%"),
+        lowest=whole(one.lowest, "mg/dL"),
+        below_70=whole(one.below_70, "%"),
+        below_54=whole(one.below_54, "%"),
+        above_250=whole(one.above_250, "%"),
+        effect=whole(one.effect, "mg/dL"),
+        effect_in_range=whole(one.effect_in_range, "%"),
+        refusal_reason=one.reason,
+        refusal=one.refusal,
+        notes=one.notes,
+    )
+
+
+def _expected(number: Number, unit: str, minutes: int, opened: Opened, answer: WhatIf) -> record_pb2.Quantity:
+    return record_pb2.Quantity(
+        value=number.value,
+        unit=unit,
+        time_ms=opened.now_ms + minutes * 60_000,
+        age_ms=0,
+        low=number.low,
+        high=number.high,
+        coverage=COVERAGE,
+        source=f"{answer.model_version} ({answer.title})",
+    )
+
+
+def _slope(slope: Slope, opened: Opened, answer: WhatIf) -> record_pb2.Quantity:
+    return record_pb2.Quantity(
+        value=slope.slope,
+        unit="{ratio}",
+        time_ms=opened.living.through_ms,
+        age_ms=opened.now_ms - opened.living.through_ms,
+        low=slope.low,
+        high=slope.high,
+        coverage=slope.coverage,
+        source=f"{answer.model_version}, {slope.n} isolated corrections",
+    )
 
 
 def _summary(one: Summary) -> twin_pb2.TwinSummary:

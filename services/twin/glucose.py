@@ -19,6 +19,8 @@ import numpy as np
 
 from services.twin import glucose_kernels as kernels
 from services.twin import glucose_layout as at
+from services.twin import glucose_responses as responses
+from services.twin import glucose_whatif as whatif
 from services.twin.glucose_answers import (
     Contribution,
     Explanation,
@@ -30,7 +32,9 @@ from services.twin.glucose_answers import (
 )  # fmt: skip
 from services.twin.glucose_inputs import FINGERSTICK, SENSOR, Event, apply_input, events
 from services.twin.glucose_outlook import Outlook, explain, notes_of, outlook, parameters, refusal
+from services.twin.glucose_plan import USUAL, Fast, Limits, Plan
 from services.twin.glucose_prior import START_FACTORS, START_STEERING, Prior, prior
+from services.twin.glucose_whatif import WhatIf
 from twinward.errors import Malformed, Unready
 from twinward.learning import conformal
 from twinward.learning.chance import key_of
@@ -50,7 +54,7 @@ __all__ = [
     "warm",
 ]
 
-MAGIC = b"TWGLU1\0\0"
+MAGIC = b"TWGLU2\0\0"
 HEAD = struct.Struct(">8s32s4xIII")  # magic, model version, key words, CRC-32 of the body
 THIN_MIN = 3.9  # min: sensor readings closer than this to the last used one are only counted
 SKEW_MS = 15 * 60_000  # a device's clock may be ahead of ours by this much
@@ -142,7 +146,10 @@ class GlucoseTwin:
                 s[at.FINGERS] += 1
                 self._assimilate(event.value, True)
         else:
+            responses.note_day(self._parts.logbook, event, event.time_ms // 86_400_000)
+            expected = responses.without(self._parts, self._base, self._basal, event)
             apply_input(s, self._parts.slots, event)
+            responses.note(self._parts, self._base, self._basal, event, expected)
 
     def _carry_to(self, minute: int) -> None:
         s, parts = self._flat, self._parts
@@ -189,6 +196,7 @@ class GlucoseTwin:
         parts.ring[int(s[at.RING_N]) % at.RING] = time, event.value
         s[at.RING_N] += 1
         s[at.LAST_T], s[at.LAST_G] = time, event.value
+        responses.see(parts)
         kernels.outcomes(
             s, parts.ring, parts.pending, parts.sums, parts.targets, parts.spread_sums, parts.spread_targets,
             parts.factors, parts.steering,
@@ -262,6 +270,19 @@ class GlucoseTwin:
         told = ([why] if why else []) + notes_of(self._flat, now_ms)
         return explain(self._parts, seen, self.parameters(), tuple(told), self.MODEL_VERSION)
 
+    def what_if(self, plans: Sequence[Plan], minutes: int, now_ms: int, limits: Limits = USUAL) -> WhatIf:
+        """What each of `plans` does within `minutes` of `now_ms`, beside doing nothing more than is logged.
+
+        Raises:
+            BadInput: a plan or the horizon is out of range.
+            OutsideValidity: stale data, very high glucose, or no insulin for too long.
+            LateData: `now_ms` is before the state by more than clocks differ.
+        """
+        if now_ms < self.state_ms - SKEW_MS:
+            raise LateData(now_ms)
+        body = whatif.Body(self._parts, self._persons, self._base, self._basal, self._key)
+        return whatif.compare(body, plans, minutes, now_ms, limits, self.MODEL_VERSION)
+
     def parameters(self) -> list[ParameterEstimate]:
         """The four that carry information; the others stay the population's (docs/models.md)."""
         return parameters(self._parts, self._basal) if self._flat[at.STARTED] else []
@@ -320,6 +341,7 @@ def warm() -> None:
     twin = GlucoseTwin.start(b"warm", 0, 80.0)
     rows = [row(CGM_GLUCOSE, 300_000 * k, 120.0 + k % 7, "mg/dL") for k in range(30)]
     twin.advance([row(INSULIN_BOLUS, 30_000, 1.0, "[IU]"), *rows][:1] + rows[1:])
+    twin.what_if([Plan("warm", (Fast(0, 1.0),))], 30, twin.state_ms)
     twin.advance([row("loinc|41653-7", 3 * hour, 120.0, "mg/dL")])
     twin.forecast([30, 60, 120], 3 * hour)
     twin.explain(45, 3 * hour)

@@ -61,6 +61,21 @@ THETAS = 4
 ) = range(30)
 SCALARS = 30
 
+# What the log tells of how far a person's own response is known.
+(
+    INSULIN_DAY,  # day of the last logged insulin; 0 never
+    CARBS_DAY,
+    BOTH_DAY,
+    DAYS_BOTH,  # days with insulin and carbohydrates logged
+    LAST_BOLUS,  # minute; 0 never
+    OPEN_SINCE,  # minute of the correction whose outcome is awaited; 0: none
+    OPEN_EFFECT,  # mg/dL it should make
+    OPEN_WITHOUT,  # mg/dL expected without it
+    CORRECTIONS_N,
+) = range(9)
+LOGBOOK = 9
+CORRECTIONS = 48  # kept: predicted and observed effect, mg/dL
+
 SLOTS = 24  # insulin still being delivered: U/min, from minute, to minute, 1 if long-acting
 RING = 40  # used readings: minute, mg/dL
 PENDING = 32  # issued forecasts that wait for their outcome
@@ -91,6 +106,8 @@ class Parts:
     gamma: Array  # (3, SPREAD): mg/dL
     factors: Array  # (3, 3): sigmas below, above; outcomes seen
     steering: Array  # (3, 4)
+    logbook: Array  # (LOGBOOK,)
+    corrections: Array  # (CORRECTIONS, 2)
 
     @property
     def knowing(self) -> tuple[Array, Array, Array, Array]:
@@ -112,6 +129,8 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "gamma": (3, SPREAD),
     "factors": (3, 3),
     "steering": (3, 4),
+    "logbook": (LOGBOOK,),
+    "corrections": (CORRECTIONS, 2),
 }
 SIZE = sum(int(np.prod(shape)) for shape in SHAPES.values())
 

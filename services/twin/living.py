@@ -20,7 +20,7 @@ from services.twin.retention import stops
 from twinward.errors import Tampered
 from twinward.record import Handle
 
-FORMAT = 1
+FORMAT = 2  # 2: the model's state holds what corrections did
 
 
 class _Stored(msgspec.Struct, array_like=True, frozen=True):

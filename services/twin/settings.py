@@ -16,6 +16,8 @@ class TwinSettings(ProgramSettings):
     authority_public_file: Path  # Ed25519, raw: who signs public keys and instances
     numba_cache_dir: Path  # compiled kernels; one folder per source state below it
     report_seconds: float = 5.0  # how often the use of leases is reported and leases given back
+    plan_bolus_most: float = 25.0  # IU in one treatment plan that is looked at
+    plan_carbohydrate_most: float = 200.0  # g
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,28 @@ def test_show_list_and_explain(ward: Ward) -> None:
     ward.holds()
 
 
+def test_plans_are_compared_from_one_state(ward: Ward) -> None:
+    plans = [
+        twin_pb2.Plan(name="bolus", actions=[twin_pb2.PlanAction(bolus_iu=1.0)]),
+        twin_pb2.Plan(actions=[twin_pb2.PlanAction(minute=10, fast_g=15.0)]),
+    ]
+    answer = ward.twins().WhatIf(twin_pb2.WhatIfRequest(patient=ward.ref(0), plans=plans, minutes=120))
+    assert [one.name for one in answer.plans] == ["nothing more", "bolus", "plan 2"]
+    assert answer.plans[1].effect.value < 0 < answer.plans[2].effect.value
+    assert answer.title == "typical patient"  # two days
+    for one in answer.plans:
+        for quantity in (one.lowest, one.below_70, one.effect, *(point.glucose for point in one.points)):
+            assert quantity.unit in ("mg/dL", "%")
+            assert quantity.low <= quantity.value <= quantity.high
+            assert "whatif-" in quantity.source
+    assert answer.leaf
+    assert answer.banner == "education and research; not a medical device"
+    wrong = twin_pb2.Plan(actions=[twin_pb2.PlanAction(bolus_iu=250.0)])
+    with pytest.raises(BadInput, match="at most 25 IU"):
+        ward.twins().WhatIf(twin_pb2.WhatIfRequest(patient=ward.ref(0), plans=[wrong]))
+    ward.holds()
+
+
 def test_questions_that_make_no_sense_say_what_to_do(ward: Ward) -> None:
     twins = ward.twins()
     with pytest.raises(BadInput, match="which patient"):

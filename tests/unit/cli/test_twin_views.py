@@ -9,6 +9,7 @@ from rich.console import Console
 
 from services.cli.curve import Point, band_curve
 from services.cli.twin import age, as_data, forecast_view, moment, number, patient_ref
+from services.cli.whatif import plan, whatif_view
 from twinward.errors import BadInput
 from twinward.wire.v1 import record_pb2, twin_pb2
 
@@ -97,3 +98,56 @@ def test_a_moment_without_zone_is_utc() -> None:
     assert moment("2026-11-22T12:00") == moment("2026-11-22T13:00+01:00") == T
     with pytest.raises(BadInput):
         moment("yesterday")
+
+
+def test_a_plan_is_read_as_written() -> None:
+    read = plan("snack first: eat 15 @0; fast 4.5 @10 ;bolus 2 @ 30; basal -0.4 @0 for 120")
+    assert read.name == "snack first"
+    assert [one.WhichOneof("what") for one in read.actions] == ["meal_g", "fast_g", "bolus_iu", "basal"]
+    assert (read.actions[2].bolus_iu, read.actions[2].minute) == (2.0, 30)
+    assert (read.actions[3].basal.iu_per_h, read.actions[3].basal.minutes) == (-0.4, 120)
+    assert plan("bolus  2 @0").name == "bolus 2 @0"
+
+
+@pytest.mark.parametrize(
+    "text", ["", ";", "bolus 2", "bolus two @0", "basal 1 @0", "bolus 2 @0 for 10", "drink 5 @0", ": bolus 1 @0"]
+)
+def test_what_is_no_plan_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="a plan is actions"):
+        plan(text)
+
+
+def whatif_answer() -> twin_pb2.WhatIfResponse:
+    def number(value: float, unit: str = "mg/dL") -> record_pb2.Quantity:
+        return record_pb2.Quantity(
+            value=value, unit=unit, low=value - 9, high=value + 9, coverage=0.9, source="w on g-1"
+        )
+
+    def told(name: str, effect: float) -> twin_pb2.PlanAnswer:
+        points = [
+            twin_pb2.PlanPoint(minutes_ahead=m, glucose=number(150 + effect), effect=number(effect)) for m in (30, 60)
+        ]
+        return twin_pb2.PlanAnswer(
+            name=name, points=points, time_in_range=number(80, "%"), lowest=number(101), below_70=number(12, "%"),
+            below_54=number(9, "%"), above_250=number(10, "%"), effect=number(effect), effect_in_range=number(1, "%"),
+        )  # fmt: skip
+
+    refused = twin_pb2.PlanAnswer(name="both", refusal="the two body models differ", refusal_reason="MODELS_DISAGREE")
+    rule = twin_pb2.GuidelineRule(text="15 to 20 g of glucose", citation="ADA 2024", label="education and research")
+    return twin_pb2.WhatIfResponse(
+        handle=HANDLE.bytes, last_reading=quantity(150, T, 240_000), title="typical patient",
+        why=["3 days with logged insulin and meals"], plans=[told("nothing more", 0), told("bolus 2 @0", -31), refused],
+        rules=[rule], model_version="w on g-1", leaf=8, banner="education and research",
+    )  # fmt: skip
+
+
+def test_plans_stand_side_by_side_with_reference_refusal_and_source() -> None:
+    console = Console(width=120, record=True, file=None, force_terminal=False)
+    with console.capture() as seen:
+        console.print(whatif_view(whatif_answer()))
+    text = seen.get()
+    for wanted in ("typical patient", "3 days with logged", "the reference", "-31 mg/dL", "(-40 to -22)", "101 mg/dL",
+                   "12 %", "refused", "the two body models differ (MODELS_DISAGREE)", "15 to 20 g", "ADA 2024",
+                   "from w on g-1", "Within 60 min", "4 min old", "ledger entry 8", "░"):  # fmt: skip
+        assert wanted in text, wanted
+    assert as_data(whatif_answer())["plans"][2]["refusal_reason"] == "MODELS_DISAGREE"

@@ -58,7 +58,7 @@ def test_the_hash_follows_every_source_file(tmp_path: Path) -> None:
     assert source_hash(folder.glob("*.py")) != before
     file.write_text("A = 1\n")
     assert source_hash(folder.glob("*.py")) == before
-    assert {each.parent.name for each in kernel_files()} == {"physiology", "learning", "twin"}
+    assert {each.parent.name for each in kernel_files()} == {"physiology", "risk", "learning", "twin"}
 
 
 def test_a_constant_of_the_layout_names_another_folder(tmp_path: Path) -> None:
