@@ -24,7 +24,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from twinward.errors import BadInput, Malformed
+from twinward.errors import BadInput
+from twinward.physiology import kept
 from twinward.physiology.compiled import Scalar, compiled, equation
 from twinward.physiology.meaning import Meaning, check
 
@@ -232,7 +233,7 @@ class Snapshot:
     parameters: Array
 
     def pack(self) -> bytes:
-        return MODEL + np.concatenate([self.state, self.parameters]).astype("<f8").tobytes()
+        return kept.pack(MODEL, self.state, self.parameters)
 
     @staticmethod
     def unpack(data: bytes) -> Snapshot:
@@ -240,10 +241,4 @@ class Snapshot:
         Malformed: not a snapshot of this model.
         BadInput: a value outside the model.
         """
-        if not data.startswith(MODEL) or len(data) != len(MODEL) + 8 * (len(STATES) + len(PARAMETERS)):
-            raise Malformed("not a snapshot of the inflammation model")
-        numbers = np.frombuffer(data[len(MODEL) :], "<f8").astype(float)
-        x, p = numbers[: len(STATES)].copy(), numbers[len(STATES) :].copy()
-        check(dict(zip(STATES, x.tolist(), strict=True)), STATES)
-        check(dict(zip(NAMES, p.tolist(), strict=True)), PARAMETERS)
-        return Snapshot(x, p)
+        return Snapshot(*kept.unpack(MODEL, data, STATES, PARAMETERS))

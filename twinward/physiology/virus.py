@@ -19,7 +19,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from twinward.errors import BadInput, Malformed
+from twinward.errors import BadInput
+from twinward.physiology import kept
 from twinward.physiology.compiled import Scalar, compiled, equation
 from twinward.physiology.meaning import Meaning, check
 
@@ -152,7 +153,7 @@ class Snapshot:
     parameters: Array
 
     def pack(self) -> bytes:
-        return MODEL + np.concatenate([self.state, self.parameters]).astype("<f8").tobytes()
+        return kept.pack(MODEL, self.state, self.parameters)
 
     @staticmethod
     def unpack(data: bytes) -> Snapshot:
@@ -160,10 +161,4 @@ class Snapshot:
         Malformed: not a snapshot of this model.
         BadInput: a value outside the model.
         """
-        if not data.startswith(MODEL) or len(data) != len(MODEL) + 8 * (len(STATES) + len(PARAMETERS)):
-            raise Malformed("not a snapshot of the virus model")
-        numbers = np.frombuffer(data[len(MODEL) :], "<f8").astype(float)
-        x, q = numbers[: len(STATES)].copy(), numbers[len(STATES) :].copy()
-        check(dict(zip(STATES, x.tolist(), strict=True)), STATES)
-        check(dict(zip(NAMES, q.tolist(), strict=True)), PARAMETERS)
-        return Snapshot(x, q)
+        return Snapshot(*kept.unpack(MODEL, data, STATES, PARAMETERS))

@@ -7,14 +7,12 @@ import os
 import signal
 import threading
 import time
-from typing import Any
 
 import numpy as np
-import psycopg
 import pytest
-from psycopg.rows import TupleRow
 
 from services.compactor.run import Compaction
+from tests.fuse import Fuse, Fused
 from tests.unit.vault.store import NOW_MS, Store, batch, readings
 from twinward.clock import SystemChance
 from twinward.record import Category
@@ -23,26 +21,6 @@ from twinward.vault.cohortreader import CohortReader
 
 CATEGORIES = (Category.LABS, Category.DEVICES, Category.VITALS)
 MINUTE_MS = 60_000
-
-
-class Fuse:
-    """Kills this process, as from outside, at the n-th statement of any connection."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def burn(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Fused(psycopg.Connection[TupleRow]):
-    fuse: Fuse
-
-    def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[TupleRow]:
-        self.fuse.burn()
-        return super().execute(*args, **kwargs)
 
 
 def run_killed(store: Store, at: int) -> bool:

@@ -12,7 +12,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.rows import TupleRow
 
 from services.federation import study_books
 from services.federation.books import Pool
@@ -24,32 +23,13 @@ from services.federation.round_books import AttemptBooks
 from services.federation.rounds import Rounds
 from services.federation.study import Study
 from tests.conftest import Database
+from tests.fuse import Fuse, Fused
 from tests.unit.federation.engine import Engine
 from tests.unit.federation.hall import NOW_MS, SITES, Halls, Ledgered, Sums, add_sites, add_study, refusing, study
 from twinward.clock import SetClock
 from twinward.errors import Tampered
 
 ROUNDS = 3
-
-
-class Fuse:
-    """Kills this process, as from outside, at the n-th statement of its connection."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def burn(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Fused(psycopg.Connection[TupleRow]):
-    fuse = Fuse(0)  # not lit
-
-    def execute(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[TupleRow]:
-        self.fuse.burn()
-        return super().execute(*args, **kwargs)
 
 
 class Clerk:
