@@ -52,11 +52,11 @@ $(UV):
 	@infra/hooks/bootstrap $(UV_VERSION)
 
 .venv/.synced: $(UV) pyproject.toml uv.lock
-	@$(UV) sync --frozen --quiet --no-install-project --extra federation
+	@$(UV) sync --frozen --quiet --no-install-project --extra federation --extra imaging --extra jobs
 	@touch $@
 
 .venv/.generated: .venv/.synced $(PROTO)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(PY) -m grpc_tools.protoc -Iproto --python_out=. --grpc_python_out=. \
 	  --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTO)
-	@$(UV) sync --frozen --quiet --extra federation
+	@$(UV) sync --frozen --quiet --extra federation --extra imaging --extra jobs
 	@touch $@

@@ -13,7 +13,6 @@ from uuid import UUID
 import orjson
 import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from psycopg_pool import ConnectionPool
 
 from infra.embedded.secrets import INTAKE_KEY_ID, Secrets
 from services.auth.admit import Applicant
@@ -29,6 +28,7 @@ from services.ingest.work import Planner
 from tests.conftest import Database
 from tests.unit.auth.office import SITE, Office, program
 from twinward.clock import Chance, SystemChance
+from twinward.database import RECONNECT_S, LivePool
 from twinward.errors import Unavailable
 from twinward.record import Category, Document, Handle, Measurement
 from twinward.vault import contents, hpke, keytree, tail
@@ -101,13 +101,13 @@ class Ward:
         self.names = Names((office.folder / "secrets/feed_idx.key").read_bytes())
         self.tag_key = (office.folder / "secrets/tag.key").read_bytes()
         self.planner = Planner(self.names, self.tag_key)
-        self.pool = ConnectionPool(
+        self.pool = LivePool(  # as the program's own
             database.dsn("ingest"),
             min_size=1,
             max_size=6,
             kwargs={"autocommit": True},
+            reconnect_timeout=RECONNECT_S,
             open=True,
-            check=ConnectionPool.check_connection,
         )
         self.committer = Committer(lambda: self.pen("ingest"), self.planner)
         self.committer.start()

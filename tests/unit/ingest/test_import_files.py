@@ -127,7 +127,7 @@ def test_a_table_is_cut_with_its_header_and_never_inside_a_cell(tmp_path: Path) 
     ("name", "content", "says"),
     [
         ("a.json", b"", "is empty"),
-        ("a.json.gz", gzip.compress(b"x" * 100_000)[:60], "cut off or damaged"),
+        ("a.json.gz", gzip.compress(b"x" * 100_000, mtime=0)[:60], "cut off or damaged"),
         ("a.json.gz", b"\x1f\x8bgarbage", "cut off or damaged"),
         ("a.ndjson", b"", "is empty"),
         ("a.ndjson", b"\x89PNG\r\n\x1a\n", "no NDJSON"),
