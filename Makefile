@@ -21,10 +21,10 @@ demo: setup ## one hospital and its twins, then three that learn together, as a 
 	@.venv/bin/twinward demo --dir .demo $(ARGS)
 
 test: setup ## the whole suite but the slow part (under 20 min on 2 cores)
-	@$(PY) -m pytest -q -m "not slow" $(ARGS)
+	@$(PY) -m pytest -q -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-all: setup ## every test
-	@$(PY) -m pytest -q $(ARGS)
+	@$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: setup ## formatting, lint, types, architecture, wire contract
 	@.venv/bin/ruff format --check .

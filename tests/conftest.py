@@ -27,6 +27,12 @@ TEMPLATE = "migrated"
 REAL_DATA = Path(os.environ.get("TWINWARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Stories first: they take longest, and what runs beside them should not end before them."""
+    items.sort(key=lambda item: "scenario" not in item.path.parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Database:
     """One migrated database on the session's server."""

@@ -9,7 +9,7 @@ another program of the same site at the same address is refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import grpc
@@ -139,7 +139,8 @@ class _Calls(grpc.UnaryUnaryClientInterceptor):
             ),
             request,
         )
-        # A future that runs is an RpcError too; only one that has failed is a refusal.
-        if isinstance(call, grpc.RpcError) and not (isinstance(call, grpc.Future) and not call.done()):
+        # A future is an RpcError too, whatever becomes of it, and may be done before we look. It can be
+        # iterated; the failure of a call that blocked cannot.
+        if isinstance(call, grpc.RpcError) and not isinstance(call, Iterator):
             raise from_rpc(call, self._server) from None
         return call
