@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from bench.judged import Row
 from twinward.physiology import circulation as c
 from twinward.physiology.body import DIED as BODY_DIED
 from twinward.physiology.body import SHOWN, Body
@@ -34,21 +35,6 @@ EVIDENCE = Path("docs/evidence")
 BEGIN, END = "<!-- table: python -m bench.circulation --write -->", "<!-- end of table -->"
 BSA = 1.9  # m2, of a man with 5.3 L of blood [G]
 WATCHED_S = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    part: str
-    what: str
-    ours: float
-    low: float
-    high: float
-    published: str
-    type: str
-
-    @property
-    def green(self) -> bool:
-        return self.low <= self.ours <= self.high
 
 
 def seen(one: Circulation) -> Features:
