@@ -99,34 +99,46 @@ class Body:
         rows, traces, begin = [], [np.empty((0, len(COLUMNS)))], self.now_s
         for _ in range(count):
             traces.append(self.circulation.advance(EXCHANGE_S, hz).rows)
-            rows.append(self._exchange())
+            rows.append(self.exchange())
             if not self.alive:
                 break
         return np.array(rows).reshape(-1, len(SHOWN)), Trace(begin, float(hz), np.vstack(traces))
 
-    def _exchange(self) -> Array:
+    def exchange(self) -> Array:
+        """What two seconds of circulation, just lived, do to the rest; a row as SHOWN."""
         one, v, x = self.circulation, self.values, self.slow
         self._count_haemoglobin()
         now = [one.means[c.PSA], tissue_flow(one.means, one.in_force()), one.means[COLUMNS["Pla"]]]
         x[[MAP, Q, LAP]] += -np.expm1(-EXCHANGE_S / v["beats"]) * (np.array(now) - x[[MAP, Q, LAP]])
         DO2, VO2, VE = self._breathe(EXCHANGE_S / 60.0)
-        factor = float(oxygen.failing(x[DEBT], v["weight"], v["debt50"], v["debt_n"]))
-        one.parameters = self.base.copy()
-        one.parameters[CONTRACTILITY] *= factor
-        one.parameters[REFLEX] *= factor
-        lost = max(-float(one.state[c.GIVEN]), 1.0)
-        one.parameters[c.FRF] = min(self.base[c.FRF], v["refill_most"] / lost)
+        factor = self.apply()
         if x[MAP] < v["fatal"]:
             x[DIED] = self.now_s
         try:
             check(dict(zip(BODY_STATES, x.tolist(), strict=True)), BODY_STATES)
         except BadInput as error:
             raise Unready("the body left what the model can describe", detail=error.public) from error
-        HCO3 = ventilation.bicarbonate(x[LACTATE], v["HCO3"], v["lactate0"])
+        HCO3 = self.bicarbonate()
         return np.array(
             [x[MAP], 60.0 / one.means[COLUMNS["T"]], x[Q], x[LAP], self.haemoglobin(), DO2, VO2, x[DEBT], x[LACTATE],
              x[PACO2], x[SAO2], VE, ventilation.pH(HCO3, x[PACO2]), factor]
         )  # fmt: skip
+
+    def apply(self) -> float:
+        """Puts `base`, weakened by what the body owes, in force for the next exchange; the factor."""
+        one, v = self.circulation, self.values
+        factor = float(oxygen.failing(self.slow[DEBT], v["weight"], v["debt50"], v["debt_n"]))
+        one.parameters = self.base.copy()
+        one.parameters[CONTRACTILITY] *= factor
+        one.parameters[REFLEX] *= factor
+        lost = max(-float(one.state[c.GIVEN]), 1.0)
+        one.parameters[c.FRF] = min(self.base[c.FRF], v["refill_most"] / lost)
+        return factor
+
+    def bicarbonate(self) -> float:
+        """mmol/L, after lactate and other acids."""
+        v = self.values
+        return max(ventilation.bicarbonate(self.slow[LACTATE], v["HCO3"], v["lactate0"]) - v["acids"], 2.0)
 
     def haemoglobin(self) -> float:
         """g/dL."""
@@ -135,6 +147,8 @@ class Body:
     def _count_haemoglobin(self) -> None:
         """What bled and what was given in the last exchange, by the kernel's own tenths of a second."""
         one, p, q, flows = self.circulation, self.base.copy(), np.zeros(3), np.zeros(3)
+        if not len(one.events):
+            return
         for s in range(one.steps - EXCHANGE_STEPS, one.steps, c.EVERY_STEPS):
             c.dose(one.events, s * c.STEP_S, self.base, p, q)
             flows += q
@@ -149,10 +163,11 @@ class Body:
         DO2 = float(oxygen.delivery(10.0 * flow, CaO2))
         VO2 = float(oxygen.taken(DO2, demand, x[DEBT], v["extraction"], v["repay"]))
         missing = max(demand - VO2, 0.0)
-        HCO3 = ventilation.bicarbonate(x[LACTATE], v["HCO3"], v["lactate0"])
+        HCO3 = self.bicarbonate()
         kept = ventilation.set_point(HCO3, v["HCO3"], v["PaCO2"], v["Winters"])
         VCO2 = v["RQ"] * VO2
         VE = ventilation.ventilation(VCO2, x[PACO2], kept, v["dead"], v["CO2_drive"], v["VE_most"])
+        VE = max(v["breathing"] * VE, ventilation.MIN_VENTILATION)
         x[DEBT] = max(x[DEBT] + minutes * (demand - VO2), 0.0)
         space = v["lactate_space"] * v["weight"]
         x[LACTATE] += minutes * oxygen.lactate_rate(
@@ -163,8 +178,8 @@ class Body:
         full = oxygen.content(Hb, ventilation.saturation(PAO2_), PAO2_, v["huefner"], v["dissolved"])
         s = ventilation.shunt(float(x[LAP]), v["shunt0"], v["shunt_slope"], v["LAP_wet"], v["shunt_most"])
         left = ventilation.arterial(float(full), s, VO2, flow)
-        x[SAO2] = min(max((left - v["dissolved"] * x[PAO2]) / (v["huefner"] * Hb), 0.0), ventilation.saturation(PAO2_))
-        x[PAO2] = min(ventilation.pressure(x[SAO2]), PAO2_)
+        x[PAO2] = ventilation.holding(left, v["huefner"] * Hb, v["dissolved"], PAO2_)
+        x[SAO2] = ventilation.saturation(x[PAO2])
         return DO2, VO2, VE
 
     def dump(self) -> bytes:

@@ -120,7 +120,7 @@ _STATES: tuple[tuple[str, str, str, float, float], ...] = (
     ("Fpa", "flow in pulmonary arteries", "mL/s", -2000.0, 2000.0),
     ("Ppp", "pressure of pulmonary capillaries", "mmHg", -15.0, 200.0),
     ("Ppv", "pressure of pulmonary veins", "mmHg", -15.0, 200.0),
-    ("Pcs", "pressure as the baroreceptors see it", "mmHg", 0.0, 800.0),
+    ("Pcs", "pressure as the baroreceptors see it, its rate included", "mmHg", -400.0, 1200.0),
     ("s2a", "sympathetic firing, first of three stages of 2 s", "1/s", 0.0, 50.0),
     ("s2b", "sympathetic firing, second stage of 2 s", "1/s", 0.0, 50.0),
     ("s2", "sympathetic firing 2 s late", "1/s", 0.0, 50.0),

@@ -39,7 +39,7 @@ PK_PARAMETERS: dict[str, Meaning] = {
         ("V1", "central volume", "L", 0.1, 2000.0),
         ("V2", "shallow volume", "L", 0.01, 5000.0),
         ("V3", "deep volume", "L", 0.01, 5000.0),
-        ("CL", "clearance", "L/min", 1e-4, 20.0),
+        ("CL", "clearance", "L/min", 1e-4, 200.0),
         ("Q2", "exchange with the shallow volume", "L/min", 0.0, 30.0),
         ("Q3", "exchange with the deep volume", "L/min", 0.0, 30.0),
         ("ke0", "equilibration of the effect site", "1/min", 1e-4, 5.0),

@@ -31,6 +31,18 @@ def pressure(S: float) -> float:
     return float(math.copysign(1.0, q) * (root + q / 2.0) ** (1 / 3) - (root - q / 2.0) ** (1 / 3))
 
 
+def holding(content: float, capacity: float, dissolved: float, most: float) -> float:
+    """mmHg, 0 to `most`, at which blood holds `content` mL/dL: by halving, as both parts rise with pressure."""
+    low, high = 0.0, most
+    for _ in range(40):
+        P = 0.5 * (low + high)
+        if capacity * saturation(P) + dissolved * P < content:
+            low = P
+        else:
+            high = P
+    return high
+
+
 def shunt(LAP: float, s0: float, slope: float, wet: float, most: float) -> float:
     return min(s0 + slope * max(LAP - wet, 0.0), most)
 

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from twinward.errors import BadInput
 from twinward.physiology import cgm, cohort, hovorka
 from twinward.physiology import glucose as s2008
+from twinward.physiology import glucose_options as options
+from twinward.physiology.glucose_state import State
+from twinward.physiology.population import Person, person
 
 Array = NDArray[np.float64]
 
@@ -68,12 +71,15 @@ class Life:
 class _Body:
     """One of the two models, a step of any length at a time."""
 
-    def __init__(self, chance: np.random.Generator, kind: str) -> None:
+    def __init__(self, chance: np.random.Generator, kind: str, person: Person | None = None) -> None:
         self.kind = kind
         if kind == "s2008":
-            people = cohort.load().group("adult")
-            k = int(chance.integers(len(people.names)))
-            self.name, self.p, self.basal = people.names[k], people.parameters[k].copy(), float(people.basal[k])
+            if person is None:
+                people = cohort.load().group("adult")
+                k = int(chance.integers(len(people.names)))
+                self.name, self.p, self.basal = people.names[k], people.parameters[k].copy(), float(people.basal[k])
+            else:
+                self.name, self.p, self.basal = f"{person.seed}:{person.index}", person.parameters.copy(), person.basal
             self.x = np.zeros(13)
             s2008.rest(self.p, self.basal, self.x)
             self.rate, self.weight = s2008.basal_rate(self.p), float(self.p[s2008.BW])
@@ -127,27 +133,7 @@ def live(days: int, seed: int, number: int, kind: str = "s2008") -> Life:
         raise BadInput("a virtual life lasts at least a day")
     chance = np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
     body = _Body(chance, kind)
-    ratio = body.grams_per_unit()
-    eating, meals, boluses = _days(days, ratio, chance)
-    minutes = days * 1440
-    units = np.full(minutes, body.rate)
-    for dose in boluses:
-        units[dose.minute] += dose.units
-    phase = chance.uniform(0, 2 * np.pi)
-    good = np.repeat(np.exp(DAY_SD * chance.standard_normal(days)), 1440)
-    sensitivity = good * (1 + RHYTHM * np.sin(2 * np.pi * np.arange(minutes) / 1440 + phase))
-    truth = np.empty(minutes // 5)
-    waiting, rested = 0.0, 0
-    for k in range(len(truth)):
-        part = slice(5 * k, 5 * k + 5)
-        if k > rested and k and truth[k - 1] < RESCUE_BELOW:
-            waiting, rested = 16.0, k + 6
-            if chance.random() < 0.5:
-                meals.append(Meal(5 * k, 16.0))
-        if waiting:
-            eating[part] += waiting / 5
-            waiting = 0.0
-        truth[k] = body.step(eating[part], units[part], sensitivity[part])
+    truth, meals, boluses = _lived(body, days, chance, days * 288)
     return Life(
         body.name,
         body.weight,
@@ -157,6 +143,69 @@ def live(days: int, seed: int, number: int, kind: str = "s2008") -> Life:
         tuple(boluses),
         tuple(sorted(meals, key=lambda meal: meal.minute)),
     )
+
+
+def _lived(body: _Body, days: int, chance: np.random.Generator, stop: int) -> tuple[Array, list[Meal], list[Dose]]:
+    """The first `stop` steps of 5 min of these days, lived by `body`: (stop,) mg/dL at the sensor's site, the diary."""
+    ratio = body.grams_per_unit()
+    eating, meals, boluses = _days(days, ratio, chance)
+    minutes = days * 1440
+    units = np.full(minutes, body.rate)
+    for dose in boluses:
+        units[dose.minute] += dose.units
+    phase = chance.uniform(0, 2 * np.pi)
+    good = np.repeat(np.exp(DAY_SD * chance.standard_normal(days)), 1440)
+    sensitivity = good * (1 + RHYTHM * np.sin(2 * np.pi * np.arange(minutes) / 1440 + phase))
+    truth = np.empty(stop)
+    waiting, rested = 0.0, 0
+    for k in range(stop):
+        part = slice(5 * k, 5 * k + 5)
+        if k > rested and k and truth[k - 1] < RESCUE_BELOW:
+            waiting, rested = 16.0, k + 6
+            if chance.random() < 0.5:
+                meals.append(Meal(5 * k, 16.0))
+        if waiting:
+            eating[part] += waiting / 5
+            waiting = 0.0
+        truth[k] = body.step(eating[part], units[part], sensitivity[part])
+    return truth, meals, boluses
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A virtual person in the midst of a day."""
+
+    person: Person
+    minute: int  # since the first midnight
+    glucose: float  # plasma, mg/dL
+    state: State  # of S2008 with options, as `glucose_options` runs it
+    meals: tuple[Meal, ...]  # so far, as logged
+    boluses: tuple[Dose, ...]
+
+
+@cache
+def moment(seed: int, index: int, hours: float) -> Moment:
+    """Person `index` of the prior's series `seed` after `hours` of their diary; the same arguments, the same moment.
+
+    Raises:
+        BadInput: no such person, or hours that are not 1 to 336 in steps of 5 min.
+    """
+    steps = round(hours * 12) if np.isfinite(hours) else 0
+    if not 12 <= steps <= 336 * 12 or abs(steps / 12 - hours) > 1e-6:
+        raise BadInput("a virtual person has lived 1 to 336 hours, in steps of five minutes")
+    one = person(seed, index)
+    chance = np.random.Generator(np.random.Philox(key=np.array([seed, 5_000_000 + index], np.uint64)))
+    body = _Body(chance, "s2008", one)
+    _, meals, boluses = _lived(body, -(-steps // 288), chance, steps)
+    minute = 5 * steps
+    x = np.zeros(options.WIDE)
+    x[: options.BODY] = body.x
+    state = State(options.MODEL, minute, np.append(one.parameters, one.basal), x, body.memory.copy())
+    return Moment(
+        one, minute, float(body.x[s2008.GP] / one.parameters[s2008.VG]), state,
+        tuple(sorted((meal for meal in meals if meal.minute < minute), key=lambda meal: meal.minute)),
+        tuple(dose for dose in boluses if dose.minute < minute),
+    )  # fmt: skip
 
 
 def _days(days: int, ratio: float, chance: np.random.Generator) -> tuple[Array, list[Meal], list[Dose]]:
