@@ -41,6 +41,7 @@ class Access:
     enrolling: bool
     sites: bool = False
     joining: bool = False
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +53,21 @@ class Peer:
     id: str
 
 
-def table(services: Iterable[ServiceDescriptor], *, enrolment: bool) -> dict[str, Access]:
-    """Full method name -> its access.
+def table(services: Iterable[ServiceDescriptor], *, enrolment: bool, streams: bool = False) -> dict[str, Access]:
+    """Full method name -> its access. `streams`: the door takes streams too (`twinward/link/streams.py`).
 
     Raises:
-        Unready: a method without the option, with an empty or unknown one, a stream, or one that belongs
-            on the other listener. The server must not start.
+        Unready: a method without the option, with an empty or unknown one, a stream that does not say so or at a
+            door for single calls, or one that belongs on the other listener. The server must not start.
     """
     found = {}
     for service in services:
         for method in service.methods:
-            found[f"/{service.full_name}/{method.name}"] = _read(method, enrolment)
+            found[f"/{service.full_name}/{method.name}"] = _read(method, enrolment, streams)
     return found
 
 
-def _read(method: MethodDescriptor, enrolment: bool) -> Access:
+def _read(method: MethodDescriptor, enrolment: bool, streams: bool) -> Access:
     options = method.GetOptions()
     if not options.HasExtension(access_pb2.access):
         raise Unready(f"{method.full_name} has no access option: the server does not start")
@@ -77,11 +78,20 @@ def _read(method: MethodDescriptor, enrolment: bool) -> Access:
         raise Unready(f"{method.full_name} asks for a permission that no role holds")
     if (option.enrolling or option.joining) != enrolment:
         raise Unready(f"{method.full_name} is on the wrong listener: enrolling methods have one of their own")
-    if method.client_streaming or method.server_streaming:
+    flows = method.client_streaming or method.server_streaming
+    if flows and not streams:
         raise Unready(f"{method.full_name} is a stream: this door takes single calls")
+    if flows != option.streams:
+        raise Unready(f"{method.full_name} and its access option do not agree on whether it is a stream")
+    if method.client_streaming != method.server_streaming:
+        raise Unready(
+            f"{method.full_name} streams one way: a stream here goes both ways, so that its login can be renewed"
+        )
+    if flows and not option.permission:
+        raise Unready(f"{method.full_name} is a stream for nobody: streams are for people, by a permission")
     return Access(
         option.permission, option.act, frozenset(option.forwarded_by), frozenset(option.programs), option.enrolling,
-        option.sites, option.joining,
+        option.sites, option.joining, option.streams,
     )  # fmt: skip
 
 
@@ -164,7 +174,25 @@ class Gate:
         named = FEED if peer.program.startswith(f"{FEED}/") else peer.program
         if named not in access.programs:
             raise Denied(f"{peer.program} may not make this call for itself")
-        return Caller(peer.program, None, bearer, peer.sha256, peer.id)
+        return Caller(peer.program, None, bearer, peer.sha256, peer.id, token.exp)
+
+    def renew(self, method: str, caller: Caller, bearer: str) -> Caller:
+        """`caller` with the fresh token that came through an open stream.
+
+        Raises:
+            Unauthenticated: refused; or of another person, or bound to another certificate than the stream's.
+            Denied: the person may no longer call this method.
+        """
+        token = self._verifier.verify(bearer)
+        person = caller.person
+        if token.bound != caller.certificate_sha256:
+            raise refused("binding")
+        if person is None or caller.program is not None or token.service or token.azp not in FORWARDERS:
+            raise refused("azp")
+        if token.sub != person.sub:
+            raise refused("person")
+        _permit(token, self._methods[method])
+        return Caller(None, token.person(), bearer, caller.certificate_sha256, caller.peer_id, token.exp)
 
     def _enrolling(self, context: grpc.ServicerContext) -> Caller:
         """A person's first token: bound to nothing, so it opens nothing else."""
@@ -188,7 +216,7 @@ class Gate:
             through = " or ".join(sorted(access.forwarded_by | access.programs))
             raise Denied(f"people reach this only through {through}")
         _permit(token, access)
-        return Caller(None, token.person(), bearer, peer.sha256, peer.id)
+        return Caller(None, token.person(), bearer, peer.sha256, peer.id, token.exp)
 
     def _forwarded(self, access: Access, peer: Peer, handed: str) -> Caller:
         """A person's token in a program's hands. Its binding was checked where the person called."""
@@ -199,7 +227,7 @@ class Gate:
         if token.service or token.bound is None or program not in FORWARDERS.get(token.azp, frozenset()):
             raise refused("azp")
         _permit(token, access)
-        return Caller(program, token.person(), handed, peer.sha256, peer.id)
+        return Caller(program, token.person(), handed, peer.sha256, peer.id, token.exp)
 
 
 def _permit(token: Token, access: Access) -> None:

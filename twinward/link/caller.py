@@ -32,6 +32,7 @@ class Caller:
     token: str  # the person's, where there is one: to be handed on; else the program's
     certificate_sha256: bytes  # 32 bytes of the client certificate; empty at the enrolment door
     peer_id: str  # SPIFFE id, or "certificate:<hex>", or "enrolment"
+    until: int = 0  # the token's end, seconds since 1970; 0 where there is none
 
 
 def attach(context: grpc.ServicerContext, caller: Caller) -> None:

@@ -107,6 +107,14 @@ def with_person(token: str) -> Metadata:
     return ((PERSON, token),)
 
 
+def stream_metadata(tokens: TokenSource) -> Metadata:
+    """What a stream begins with: `stub.Run(commands, metadata=stream_metadata(session))`.
+
+    A stream has no deadline and its refusals are grpc.RpcError when it is read: `from_rpc` gives their type.
+    """
+    return ((AUTHORIZATION, BEARER + tokens.token()),)
+
+
 class _Details(NamedTuple):
     method: str
     timeout: float | None

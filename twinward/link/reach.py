@@ -13,7 +13,7 @@ from typing import Self
 from twinward.errors import BadInput, Malformed, NotFound, Unready
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - read, never bound
-HOSPITAL_DOORS = ("ingest", "twin", "federation")
+HOSPITAL_DOORS = ("ingest", "twin", "sessions", "federation")
 
 
 @dataclass(frozen=True, slots=True)

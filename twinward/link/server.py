@@ -110,13 +110,13 @@ def serve(
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     address = listen if listen is not None else settings.listen
     try:
-        port = server.add_secure_port(address, _credentials(settings, enrolment))
+        port = server.add_secure_port(address, credentials(settings, enrolment))
     except RuntimeError as error:
         raise Unready(f"cannot listen on {address}: it is taken, or no address of this machine") from error
     return Door(server, port, checks)
 
 
-def _credentials(settings: ProgramSettings, enrolment: bool) -> grpc.ServerCredentials:
+def credentials(settings: ProgramSettings, enrolment: bool) -> grpc.ServerCredentials:
     try:
         key, chain = settings.key_file.read_bytes(), settings.certificate_file.read_bytes()
         authority = settings.ca_file.read_bytes()

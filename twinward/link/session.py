@@ -101,7 +101,7 @@ class Session:
         return session
 
     def channel(self, program: str) -> grpc.Channel:
-        """A channel to "auth", "ingest", "twin", "federation" or "coordinator" with this person's bound token.
+        """A channel to "auth", "ingest", "twin", "sessions", "federation", "coordinator", with this person's token.
 
         Raises:
             Unauthenticated: the session is over.
