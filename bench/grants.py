@@ -21,6 +21,7 @@ from pathlib import Path
 
 import grpc
 
+from bench.node import wait
 from infra.embedded.node import Node, init
 from infra.embedded.postgres import SUPERUSER
 from infra.embedded.programs import PROGRAMS, settings_of
@@ -50,24 +51,13 @@ def authority() -> Iterator[Node]:
         node = init(Path(folder) / "node", "St. Bench", "demo", SystemClock(), SystemChance())
         running = subprocess.Popen([sys.executable, "-m", "bench.grants", str(node.directory)])
         try:
-            _wait(node)
+            wait(node, NEEDED, UP_S)
             yield node
         finally:
             running.terminate()
             running.wait()
             if node.directory.joinpath("postgres").is_symlink():
                 subprocess.run(["rm", "-rf", str((node.directory / "postgres").resolve())], check=True)
-
-
-def _wait(node: Node) -> None:
-    deadline = time.perf_counter() + UP_S
-    while True:
-        found = node.state().get("programs")
-        if isinstance(found, dict) and all(found.get(name, {}).get("healthy") for name in NEEDED):
-            return
-        if time.perf_counter() > deadline:
-            raise TimeoutError("auth did not come up; see the node's logs")
-        time.sleep(0.05)
 
 
 def _settings(node: Node, program: str) -> ProgramSettings:

@@ -18,10 +18,7 @@ import argparse
 import gzip
 import json
 import os
-import shutil
 import statistics
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,9 +28,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from bench.node import folder, supervised
 from infra.embedded.node import init
-from infra.embedded.programs import PROGRAMS
-from infra.embedded.supervisor import Supervisor
 from services.cli.session import Session
 from twinward.clock import SystemChance, SystemClock, utc
 from twinward.errors import TwinwardError, Unavailable
@@ -49,23 +45,10 @@ FIRST_MS = 1_735_689_600_000  # 2025-01-01
 @contextmanager
 def node() -> Iterator[Path]:
     """A node with what ingest needs, in a temporary folder."""
-    folder = Path(tempfile.mkdtemp(prefix="tw-bench-"))
-    folder.chmod(0o711)  # as root the database's account must walk through
-    made = init(folder / "node", "Bench", "demo", SystemClock(), SystemChance())
-    chosen = [program for program in PROGRAMS if program.name in WANTED]
-    supervisor = Supervisor(made, SystemClock(), SystemChance(), chosen)
-    with made.alone():
-        thread = threading.Thread(target=supervisor.run, name="supervisor")
-        thread.start()
-        try:
+    with folder("tw-bench-") as place:
+        made = init(place / "node", "Bench", "demo", SystemClock(), SystemChance())
+        with supervised(made, WANTED):
             yield made.directory
-        finally:
-            supervisor.stop.set()
-            thread.join()
-            home = folder / "node" / "postgres"
-            if home.is_symlink():
-                shutil.rmtree(home.resolve(), ignore_errors=True)
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def steward(directory: Path) -> Session:

@@ -9,6 +9,9 @@ forecast_120_ms     a forecast of 30, 60 and 120 min, 60 members, answer include
 dump_bytes          a snapshot
 whatif_100_plans_ms 100 treatment plans, 6 h, 60 members of either body
 circulation_*       the circulation and the same equations in C: bench/circulation_c.py
+session_*, frame_*  teaching sessions through their stream: bench/streams.py
+vs_simglucose       days of ours in one of simglucose's, bench/beside_simglucose.py; null where it is not installed
+live_*, scaling_*   the living twins end to end, on a real node: bench/live.py
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench import beside_c, circulation_c
+from bench import beside_c, beside_simglucose, circulation_c, live, streams
 from services.twin.glucose import GlucoseTwin, warm
 from services.twin.glucose_plan import Bolus, Meal, Plan
 from twinward.physiology import cohort, virtual
@@ -76,8 +79,9 @@ def measure(full: bool) -> dict[str, float | None]:
         if twin.readings > before:
             taken.append(time.perf_counter() - begin)
     now = twin.state_ms
+    realtime = body(500 if full else 100)
     answer: dict[str, float | None] = {
-        "glucose_x_realtime": body(500 if full else 100),
+        "glucose_x_realtime": realtime,
         "glucose_vs_c": beside_c.compare(200 if full else 60)["glucose_vs_c"],
         "assimilate_ms": float(np.median(taken) * 1000),
         "assimilate_p99_ms": float(np.quantile(taken, 0.99) * 1000),
@@ -88,6 +92,9 @@ def measure(full: bool) -> dict[str, float | None]:
         "load_ms": median_ms(lambda: GlucoseTwin.load(twin.dump()), 50),
         "warm_s": warmed,
         **circulation_c.measure(),
+        **streams.measure(full),
+        "vs_simglucose": beside_simglucose.compare(86_400 / realtime),
+        **live.measure(full),
     }
     return answer
 

@@ -15,8 +15,8 @@ month only: what a lease does not open is not compared.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ ROW = np.dtype(
         ("source", np.int16),  # place in Inputs.sources
     ]
 )
+PACKED = np.dtype([(name, ROW[name].newbyteorder("<")) for name in DIGESTED])  # one row as it is digested
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +60,43 @@ class Inputs:
         last = int(np.searchsorted(self.effective_ms, through_ms, side="right"))
         return Inputs(self.rows[first:last], self.sources)
 
-    def digests(self) -> dict[int, MonthDigest]:
-        """UTC month (year * 100 + month) -> count and digest of its rows."""
-        found: dict[int, MonthDigest] = {}
+    def by_month(self) -> Iterator[tuple[int, Inputs]]:
+        """UTC month (year * 100 + month) and its rows, in order."""
         first = 0
         while first < len(self):
             month = month_of(int(self.effective_ms[first]))
             last = int(np.searchsorted(self.effective_ms, _next_month_ms(month), side="left"))
-            digest = hashlib.sha256()
-            for name in DIGESTED:
-                digest.update(np.ascontiguousarray(self.rows[name][first:last]).tobytes())
-            found[month] = (last - first, digest.digest()[:16])
+            yield month, Inputs(self.rows[first:last], self.sources)
             first = last
+
+    def digests(self) -> dict[int, MonthDigest]:
+        """UTC month (year * 100 + month) -> count and digest of its rows."""
+        found: dict[int, MonthDigest] = {}
+        for month, part in self.by_month():
+            running = Running(month)
+            running.take(part)
+            found[month] = running.digest()
         return found
+
+
+@dataclass
+class Running:
+    """The digest of one month while it is eaten: taking more rows does not look at the earlier ones."""
+
+    month: int
+    count: int = 0
+    _sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def take(self, more: Inputs) -> None:
+        """Rows of the month that come after those taken."""
+        packed = np.empty(len(more), dtype=PACKED)
+        for name in DIGESTED:
+            packed[name] = more.rows[name]
+        self._sha256.update(packed.tobytes())
+        self.count += len(more)
+
+    def digest(self) -> MonthDigest:
+        return self.count, self._sha256.digest()[:16]
 
 
 def in_order(rows: npt.NDArray[np.void], sources: tuple[str, ...]) -> Inputs:

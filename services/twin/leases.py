@@ -127,6 +127,17 @@ class UpkeepLeases:
             return handle in self._denied or (held is not None and held.lease.until_ms > self.clock.now_ms())
 
     @property
+    def handles(self) -> list[Handle]:
+        """Patients with a lease or a remembered denial."""
+        with self._lock:
+            return [*self._held, *self._denied]
+
+    def ids_of(self, handles: Iterable[Handle]) -> dict[Handle, bytes]:
+        """The lease of each of `handles` who has one."""
+        with self._lock:
+            return {handle: self._held[handle].lease.lease_id for handle in handles if handle in self._held}
+
+    @property
     def ids(self) -> list[bytes]:
         with self._lock:
             return list(self._by_id)
@@ -186,8 +197,9 @@ class UpkeepLeases:
         uses = [(lease_id, rows) for lease_id, rows in uses if rows]
         if not uses:
             return
-        with suppress(Denied, NotFound):  # auth does not know one of them any more: nothing to reconcile
-            self.authority.report_use(uses)
+        for first in range(0, len(uses), self.cohort):
+            with suppress(Denied, NotFound):  # auth does not know one of them any more: nothing to reconcile
+                self.authority.report_use(uses[first : first + self.cohort])
         with self._lock:
             for lease_id, rows in uses:
                 held = self._held.get(self._by_id.get(lease_id, Handle(int=0)))
@@ -201,8 +213,21 @@ class UpkeepLeases:
             ids = list(self._by_id)
             self._held.clear()
             self._by_id.clear()
-        if ids:
-            self.authority.return_leases(ids)
+        self._return(ids)
+
+    def give_back_of(self, handles: Iterable[Handle]) -> None:
+        """As `give_back`, of patients that another worker keeps from now on."""
+        chosen = list(handles)
+        self.report(chosen)
+        with self._lock:
+            spent = [held.lease.lease_id for handle in chosen if (held := self._drop(handle)) is not None]
+            for handle in chosen:
+                self._denied.pop(handle, None)
+        self._return(spent)
+
+    def _return(self, ids: Sequence[bytes]) -> None:
+        for first in range(0, len(ids), self.cohort):
+            self.authority.return_leases(ids[first : first + self.cohort])
 
     def _drop(self, handle: Handle) -> Held | None:
         held = self._held.pop(handle, None)

@@ -13,14 +13,18 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from services.twin.eaten import Inputs, MonthDigest, same_food
+from services.twin.eaten import Inputs, MonthDigest, Running, same_food
 from services.twin.glucose import GlucoseTwin
+from services.twin.glucose_prior import Prior
+from services.twin.migration import Rebuilt
 from services.twin.model_inputs import GLUCOSE, rows_for_model, weight_at
 from services.twin.retention import stops
+from twinward.clock import month_of
 from twinward.errors import Tampered
 from twinward.record import Handle
+from twinward.vault.growth import Verified
 
-FORMAT = 2  # 2: the model's state holds what corrections did
+FORMAT = 4  # 2: the model's state holds what corrections did; 3: digests go row by row; 4: prior, last forecast
 
 
 class _Stored(msgspec.Struct, array_like=True, frozen=True):
@@ -33,6 +37,21 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True):
     months: dict[int, tuple[int, bytes]]
     blocks: dict[int, bytes]
     model: bytes
+    prior: str = ""  # SHA-256 of the prior's file, hexadecimal
+    said: tuple[int, float] | None = None  # minute and median of the last forecast for 60 min ahead
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a state was made with, and what it said last."""
+
+    model: str
+    prior: str  # SHA-256, hexadecimal; empty: before priors were in the state
+    said: tuple[int, float] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.model} {self.prior}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +64,8 @@ class View:
     rows: int  # database rows that were served
     first_month: int  # year * 100 + month: nothing older was opened
     blocks: dict[int, bytes]  # month -> digest of what lies in blocks, of every month
+    verified: Verified | None = None  # how far the chain of accepted rows was checked
+    lineages: bytes = b""  # 16 bytes of each row that was looked at, eaten or not
 
     @property
     def weight_kg(self) -> float | None:
@@ -63,6 +84,7 @@ class Living:
     source: str = ""  # of the newest sensor reading: feed and device
     months: dict[int, MonthDigest] = field(default_factory=dict)
     blocks: dict[int, bytes] = field(default_factory=dict)  # what lay in blocks, by month
+    running: Running | None = None  # of the month of `through_ms`; None: to be made from stored rows
 
     def fits(self, view: View) -> bool:
         """Whether this state may go on with the rows that are stored now.
@@ -95,9 +117,28 @@ class Living:
         readings = new.rows[new.rows["code"] == GLUCOSE]
         if len(readings):
             self.source = new.sources[int(readings["source"][-1])]
-        months = stored.part(None, self.through_ms).digests()
-        self.months = {**{month: seen for month, seen in self.months.items() if month not in months}, **months}
+        for month, part in new.by_month():
+            if self.running is None or self.running.month != month:
+                self.running = _running(stored, month, int(new.effective_ms[0]) - 1)
+            self.running.take(part)
+            self.months[month] = self.running.digest()
         return True
+
+    def extend(self, more: Inputs) -> Iterator[bytes]:
+        """As `eat`, of rows that all come after those eaten: nothing older is looked at.
+
+        Only after `ready`."""
+        return self.eat(more) if len(more) else iter(())
+
+    def ready(self, stored: Inputs) -> None:
+        """Makes ready for `extend`; `stored` has the rows of the month that was eaten last."""
+        month = month_of(self.through_ms)
+        if self.running is None or self.running.month != month:
+            self.running = _running(stored, month, self.through_ms)
+
+    @property
+    def made(self) -> Made:
+        return Made(GlucoseTwin.MODEL_VERSION, self.twin.prior_sha256.hex(), self.twin.said())
 
     def dump(self) -> bytes:
         return msgspec.msgpack.encode(
@@ -111,17 +152,41 @@ class Living:
                 dict(self.months),
                 dict(self.blocks),
                 self.twin.dump(),
+                self.twin.prior_sha256.hex(),
+                self.twin.said(),
             )
         )
 
 
-def start(handle: Handle, view: View) -> Living | None:
+def _running(stored: Inputs, month: int, through_ms: int) -> Running:
+    """The digest of `month` up to `through_ms`, from stored rows."""
+    found = Running(month)
+    for own, part in stored.part(None, through_ms).by_month():
+        if own == month:
+            found.take(part)
+    return found
+
+
+def start(handle: Handle, view: View, prior: Prior | None = None) -> Living | None:
     """A twin before its first row; None where there is no sensor reading to start from."""
     if not np.any(view.inputs.rows["code"] == GLUCOSE):
         return None
     first_ms = int(view.inputs.effective_ms[0])
-    twin = GlucoseTwin.start(handle.bytes, first_ms, view.weight_kg)
+    twin = GlucoseTwin.start(handle.bytes, first_ms, view.weight_kg, prior)
     return Living(handle, twin, view.weight_kg, first_ms - 1, view.seq)
+
+
+def made_with(plain: bytes) -> Made:
+    """What an opened snapshot was made with. Raises Tampered."""
+    found = _stored(plain)
+    return Made(found.model_version, found.prior, found.said)
+
+
+def _stored(plain: bytes) -> _Stored:
+    try:
+        return msgspec.msgpack.decode(plain, type=_Stored)
+    except msgspec.DecodeError as error:
+        raise Tampered("a stored twin cannot be read", detail=str(error)) from None
 
 
 def load(handle: Handle, plain: bytes) -> Living | None:
@@ -130,11 +195,15 @@ def load(handle: Handle, plain: bytes) -> Living | None:
     Raises:
         Tampered: what was opened is no snapshot.
     """
-    try:
-        found = msgspec.msgpack.decode(plain, type=_Stored)
-    except msgspec.DecodeError as error:
-        raise Tampered("a stored twin cannot be read", detail=str(error)) from None
+    found = _stored(plain)
     if found.format != FORMAT or found.model_version != GlucoseTwin.MODEL_VERSION:
         return None
     model = GlucoseTwin.load(found.model)
     return Living(handle, model, found.weight_kg, found.through_ms, found.seq, found.source, found.months, found.blocks)
+
+
+def rebuilt(was: Made, now: Living) -> Rebuilt:
+    """What a state that was made again from the record says beside the one before."""
+    same = now.twin.said(was.said[0]) if was.said else None
+    difference = abs(same[1] - was.said[1]) if same and was.said else None
+    return Rebuilt(was.name, now.made.name, now.twin.readings, difference)

@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from services.twin.eaten import ROW, Inputs, in_order
-from services.twin.glucose_inputs import KINDS, UNTRUE
+from services.twin.glucose_inputs import KINDS, REFIT_CODES, TAKEN, UNTRUE
 from twinward.record import CGM_GLUCOSE, Flag, Measurement, Precision
 from twinward.vault.rows import Rows
 
-CODES = tuple(sorted(KINDS))
-UNITS = tuple(KINDS[code][1] for code in CODES)
+SENT = tuple(sorted(KINDS))  # what feeds send
+CODES = (*SENT, *REFIT_CODES)
+FIRST_REFIT = len(SENT)
+UNITS = tuple(TAKEN[code][1] for code in CODES)
 GLUCOSE = CODES.index(CGM_GLUCOSE)
 WEIGHT = "loinc|29463-7"  # body weight, kg
 UNUSABLE_FLAGS = Flag.FUTURE | Flag.UNIT_UNKNOWN | Flag.UNMAPPED
@@ -44,7 +46,7 @@ def rows_for_model(inputs: Inputs) -> list[Measurement]:
 
 def inputs_of(rows: Rows) -> tuple[Inputs, list[tuple[int, float]]]:
     """The model's rows and the weights (effective_ms, kg) of resolved rows in any order."""
-    places = {code: place for place, code in enumerate(CODES)}
+    places = {code: place for place, code in enumerate(SENT)}
     code = _through([places.get(name, -1) for name in rows.codes], rows.code)
     true = ~np.isin(rows.status, UNTRUE) & (rows.flags & UNUSABLE_FLAGS == 0) & np.isfinite(rows.value)
     is_weight = _through([int(name == WEIGHT) for name in rows.codes], rows.code) == 1

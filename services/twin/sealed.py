@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.twin.living import View
 from services.twin.model_inputs import inputs_of
+from services.twin.refit_store import joined
 from services.twin.retention import Kept
-from services.twin.store import Pool, SealedSnapshot, down
+from services.twin.store import Pool, SealedSnapshot, connected
 from twinward.clock import Chance, Clock, month_of
 from twinward.errors import Denied, Unavailable, Unready
-from twinward.record import TWIN_INPUTS, Category
-from twinward.vault import snapshots
+from twinward.record import TWIN_INPUTS, Category, Handle
+from twinward.vault import corrections, snapshots
 from twinward.vault.batches import TailRow
+from twinward.vault.growth import Asked, Grown, Verified, grown
 from twinward.vault.lease import Lease
 from twinward.vault.reader import Connection, Reader
-from twinward.vault.tail import TailOpener
+from twinward.vault.tail import TailOpener, TailProof
 
 _BLOCKS = """
 select bucket / 100, sha256(string_agg(tag || int4send(version) || int4send(bucket) || commitments, ''::bytea
@@ -47,7 +49,9 @@ class StoredInputs:
     """The model's inputs, through row-level security. Thread-safe."""
 
     def __init__(self, pool: Pool, site: str, authority: Ed25519PublicKey, clock: Clock) -> None:
-        self._pool, self._site, self._authority, self._clock = pool, site, authority, clock
+        self._pool, self.site, self._authority, self._clock = pool, site, authority, clock
+        self._proof = TailProof(site, authority)  # of `grown`
+        self._turn = threading.Lock()
         # A reader remembers whose signatures it has checked; it belongs to its connection.
         self._readers: WeakKeyDictionary[Connection, Reader] = WeakKeyDictionary()
 
@@ -58,14 +62,34 @@ class StoredInputs:
             LeaseEnded, Incomplete, Tampered; Unavailable also where rows wait for compaction.
         """
         with self._reader() as reader:
-            found = reader.read(lease, categories=TWIN_INPUTS, first_month=first_month)
+            found = reader.read(lease, categories=TWIN_INPUTS, first_month=first_month, history=True)
             if found.waiting:  # rows whose keys this lease lacks: nobody else may ask for them before the night
                 reader.ask_for(lease.handle)
         if found.waiting:
             raise Unavailable("rows of this patient wait for compaction; try again in a moment")
-        inputs, weights = inputs_of(found.rows)
-        blocks = self._blocks(lease)
-        return View(inputs, weights, found.next_seq - 1, found.served, first_month, blocks)
+        inputs, weights = inputs_of(corrections.current(found.rows))
+        with self._connection() as connection:
+            inputs = joined(connection, self.site, lease, inputs)
+        seq = found.next_seq - 1
+        return View(
+            inputs,
+            weights,
+            seq,
+            found.served,
+            first_month,
+            self._blocks(lease),
+            Verified(seq, found.chain, lease.lease_id) if found.chain else None,
+            found.rows.lineage.tobytes(),
+        )
+
+    def grown(self, asked: Asked) -> dict[Handle, Grown]:
+        """New rows of those patients that have plain growth; the others need a `view`.
+
+        Raises:
+            Unavailable.
+        """
+        with self._turn, self._connection() as connection:
+            return grown(connection, self._proof, self._clock, asked, TWIN_INPUTS)
 
     def first_new_month(self, lease: Lease, after_seq: int) -> int:
         """The earliest month that rows accepted after `after_seq` speak of; 0 where some of
@@ -80,7 +104,7 @@ class StoredInputs:
             found = connection.execute(_NEW, (lease.handle, tags, after_seq), binary=True).fetchall()
         if state is None or there != set(range(after_seq + 1, int(state[0]))):
             return 0
-        opener = TailOpener(self._site, lease)
+        opener = TailOpener(self.site, lease)
         try:
             opened = [opener.open(TailRow(*row))[1].rows for row in found]
         except Denied:
@@ -93,20 +117,15 @@ class StoredInputs:
             found = connection.execute(_BLOCKS, (lease.handle, _tags(lease))).fetchall()
         return {int(month): bytes(digest)[:16] for month, digest in found}
 
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        try:
-            with self._pool.connection() as connection:
-                yield connection
-        except psycopg.Error as error:
-            raise down(error) from error
+    def _connection(self) -> AbstractContextManager[Connection]:
+        return connected(self._pool)
 
     @contextmanager
     def _reader(self) -> Iterator[Reader]:
         with self._connection() as connection:
             found = self._readers.get(connection)
             if found is None:
-                found = Reader(connection, site=self._site, authority=self._authority, clock=self._clock)
+                found = Reader(connection, site=self.site, authority=self._authority, clock=self._clock)
                 self._readers[connection] = found
             yield found
 

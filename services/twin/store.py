@@ -12,18 +12,29 @@ whose place is behind `patient_state` is looked at again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
+from services.twin import migration
 from services.twin.retention import Kept
 from twinward.errors import TwinwardError, Unavailable
 from twinward.record import Handle
 
-Pool = ConnectionPool[psycopg.Connection[tuple[object, ...]]]
+if TYPE_CHECKING:
+    from services.twin.glucose_prior import Prior
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Pool = ConnectionPool[Connection]
+
+EVERY_SHARE = range(64)
+# Locked until the commit: whoever wants the share waits for what is being written.
+_STILL_MINE = "select share from twin.claim where share = twin.share_of(%s) and worker = %s for share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +63,51 @@ def down(error: psycopg.Error) -> TwinwardError:
     )
 
 
+@contextmanager
+def connected(pool: Pool) -> Iterator[Connection]:
+    """One transaction.
+
+    Raises:
+        Unavailable: on database trouble, also of what is done in it.
+    """
+    try:
+        with pool.connection() as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise down(error) from error
+
+
 class TwinStore:
     """Of the worker. Every method is one transaction and raises Unavailable on database trouble."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, me: UUID | None = None) -> None:
+        """`me`: the worker that writes, whose claims are then looked at (claims.py); None: it is the only one."""
+        self._pool, self._me = pool, me
 
-    def take_pending(self, most: int) -> dict[Handle, int]:
-        """Takes up to `most` patients off the queue: handle -> newest sequence number."""
+    def take_pending(self, most: int, shares: Iterable[int] = EVERY_SHARE) -> dict[Handle, int]:
+        """Takes up to `most` patients of `shares` off the queue: handle -> newest sequence number."""
         sql = """
             delete from twin.pending where handle in (
-              select handle from twin.pending limit %s for update skip locked)
+              select handle from twin.pending where twin.share_of(handle) = any (%s) limit %s for update skip locked)
             returning handle, seq"""
-        return {_uuid(handle): _int(seq) for handle, seq in self._rows(sql, (most,))}
+        return {_uuid(handle): _int(seq) for handle, seq in self._rows(sql, (list(shares), most))}
 
-    def behind(self) -> dict[Handle, int]:
-        """Patients whose twin's place is behind what is stored, or who have none."""
+    def behind(self, shares: Iterable[int] = EVERY_SHARE, made: str = "") -> dict[Handle, int]:
+        """Patients of `shares` whose twin's place is behind what is stored, or who have none, or whose state was
+        made with anything but `made` (model and prior; empty: not looked at)."""
         sql = """
             select s.handle, s.next_seq - 1 from vault.patient_state s left join twin.position p using (handle)
-            where not s.erased and s.next_seq > 1 and (p.seq is null or p.seq < s.next_seq - 1)"""
-        return {_uuid(handle): _int(seq) for handle, seq in self._rows(sql, ())}
+            where not s.erased and s.next_seq > 1
+              and (p.seq is null or p.seq < s.next_seq - 1 or (%s <> '' and p.made <> %s))
+              and twin.share_of(s.handle) = any (%s)"""
+        return {_uuid(handle): _int(seq) for handle, seq in self._rows(sql, (made, made, list(shares)))}
+
+    def prior(self) -> Prior:
+        """The population prior in force."""
+        from services.twin import prior_store  # with the models behind it: the jobs program waits without them
+
+        with connected(self._pool) as connection:
+            return prior_store.in_force(connection)
 
     def stored_seq(self, handle: Handle) -> int:
         """The newest sequence number committed for the patient; 0 before the first."""
@@ -90,40 +126,45 @@ class TwinStore:
         found = self._rows(sql, (handle, kept.state_ms, kept.seq))
         return _snapshot(handle, found[0]) if found else None
 
-    def write(self, new: Sequence[SealedSnapshot], gone: Iterable[Kept]) -> None:
+    def write(
+        self,
+        new: Sequence[SealedSnapshot],
+        gone: Iterable[Kept],
+        made: str = "",
+        told: Sequence[migration.Told] = (),
+    ) -> None:
         """Stores `new` (oldest first), deletes `gone` and moves the twin's place to the
-        last of `new`, all or nothing. The place never goes back."""
+        last of `new`, with what it was `made` with and what is `told` of it, all or nothing. The place never goes back.
+
+        Raises:
+            Unavailable: also where another worker has the patient's share by now.
+        """
         newest = new[-1]
         insert = """
             insert into twin.snapshot (handle, tag, month, version, seq, state_ms, kind, blob)
             values (%s, %s, %s, %s, %s, %s, %s, %s)"""
         rows = [(s.handle, s.tag, s.month, s.version, s.seq, s.state_ms, s.kind, s.blob) for s in new]
         dead = [(newest.handle, one.state_ms, one.seq) for one in gone]
-        try:
-            with self._pool.connection() as connection, connection.cursor() as cursor:
-                if dead:
-                    cursor.executemany(
-                        "delete from twin.snapshot where handle = %s and state_ms = %s and seq = %s", dead
-                    )
-                cursor.executemany(insert, rows)
-                cursor.execute(
-                    """
-                    insert into twin.position (handle, seq, month, snapshot_hash, at)
-                    values (%s, %s, %s, %s, clock_timestamp())
-                    on conflict (handle) do update set seq = excluded.seq, month = excluded.month,
-                      snapshot_hash = excluded.snapshot_hash, at = excluded.at
-                    where excluded.seq >= twin.position.seq""",
-                    (newest.handle, newest.seq, newest.month, hashlib.sha256(newest.blob).digest()),
-                )
-        except psycopg.Error as error:
-            raise down(error) from error
+        with connected(self._pool) as connection, connection.cursor() as cursor:
+            if self._me is not None and not cursor.execute(_STILL_MINE, (newest.handle, self._me)).fetchone():
+                raise Unavailable("another worker keeps this twin by now; ask again in a moment")
+            if dead:
+                cursor.executemany("delete from twin.snapshot where handle = %s and state_ms = %s and seq = %s", dead)
+            cursor.executemany(insert, rows)
+            cursor.execute(
+                """
+                insert into twin.position (handle, seq, month, snapshot_hash, at, made)
+                values (%s, %s, %s, %s, clock_timestamp(), %s)
+                on conflict (handle) do update set seq = excluded.seq, month = excluded.month,
+                  snapshot_hash = excluded.snapshot_hash, at = excluded.at, made = excluded.made
+                where excluded.seq >= twin.position.seq""",
+                (newest.handle, newest.seq, newest.month, hashlib.sha256(newest.blob).digest(), made),
+            )
+            migration.write(cursor, newest.handle, told)
 
     def _rows(self, sql: str, values: Sequence[object]) -> list[tuple[object, ...]]:
-        try:
-            with self._pool.connection() as connection:
-                return connection.execute(sql.encode(), values).fetchall()
-        except psycopg.Error as error:
-            raise down(error) from error
+        with connected(self._pool) as connection:
+            return connection.execute(sql.encode(), values).fetchall()
 
 
 class SnapshotReader:
@@ -142,11 +183,8 @@ class SnapshotReader:
             select p.snapshot_hash, s.tag, s.month, s.version, s.seq, s.state_ms, s.kind, s.blob
             from twin.position p left join twin.snapshot s on s.handle = p.handle and s.seq = p.seq
             where p.handle = %s order by s.state_ms desc"""
-        try:
-            with self._pool.connection() as connection:
-                found = connection.execute(sql, (handle,)).fetchall()
-        except psycopg.Error as error:
-            raise down(error) from error
+        with connected(self._pool) as connection:
+            found = connection.execute(sql, (handle,)).fetchall()
         for wanted, *row in found:
             if row[-1] is not None and hashlib.sha256(_bytes(row[-1])).digest() == _bytes(wanted):
                 return _snapshot(handle, row), True

@@ -7,10 +7,12 @@ resolved, and fed to a fresh model in the order of their own time.
 from __future__ import annotations
 
 import json
+import signal
 from uuid import UUID
 
 import pytest
 
+from bench.live_node import Further
 from services.twin import living
 from services.twin.eaten import Inputs
 from services.twin.glucose import GlucoseTwin
@@ -18,7 +20,7 @@ from services.twin.living import Living, View
 from services.twin.model_inputs import GLUCOSE, inputs_of, weight_at
 from tests import invariants
 from tests.hospital import Hospital
-from tests.scenario.ward import Ward, until
+from tests.scenario.ward import Ward, patiently, until
 from twinward.clock import utc
 from twinward.vault.rows import from_measurements
 from twinward.wire.v1 import ingest_pb2, ingest_pb2_grpc
@@ -153,3 +155,43 @@ def test_the_state_follows_without_being_asked(ward: Ward) -> None:
     after = lived(ward, handle)
     assert after.through_ms == last
     assert after.twin.dump() != before.twin.dump()
+
+
+def held_shares(ward: Ward) -> list[int]:
+    """How many shares each live worker has."""
+    with ward.hospital.connect() as connection:
+        found = connection.execute(
+            "select count(*) from twin.claim where until > clock_timestamp() and worker is not null group by worker"
+        ).fetchall()
+    return sorted(count for (count,) in found)
+
+
+def test_two_workers_share_the_patients_and_one_takes_over(hospital: Hospital) -> None:
+    """Each patient is one worker's; kill -9 of one while rows come: nothing is lost, nothing is taken twice."""
+    ward = Ward(hospital, patients=6, days=1, seed=31)
+    ward.admit()
+    stub, everybody = ward.stub(), range(6)
+    pieces = {at: [row for row in ward.rows[at] if row.glucose is not None] for at in everybody}
+    second = Further(hospital.directory)
+    try:
+        until(lambda: held_shares(ward) == [32, 32], "an even part for each of two workers")
+        for at in everybody:
+            ward.put(stub, pieces[at][:-20])
+        for at in everybody:
+            assert ward.forecast(at, as_of_ms=ward.now_ms).last_reading.value  # whoever keeps it
+        for at in everybody:
+            ward.put(stub, pieces[at][-20:-10])
+        second.end(signal.SIGKILL)
+        for at in everybody:
+            ward.put(stub, pieces[at][-10:])
+        until(lambda: held_shares(ward) == [64], "the other one takes what the dead one had")
+        for at in everybody:
+            assert patiently(lambda at=at: ward.forecast(at, as_of_ms=ward.now_ms)).last_reading.value  # type: ignore[misc]
+            handle = ward.handle(at)
+            expected, _ = in_order(ward, handle)
+            found = lived(ward, handle)
+            assert found.twin.readings == expected.readings == len(pieces[at])
+            assert found.twin.dump() == expected.dump()
+    finally:
+        second.end(signal.SIGKILL)
+    ward.holds()

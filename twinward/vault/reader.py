@@ -76,6 +76,7 @@ class Reading:
     next_seq: int  # of the patient: everything accepted below is in here, or not covered, or `waiting`
     served: int  # database rows that were read under the lease: what a use report counts
     waiting: int  # tail rows of leased categories that this lease cannot open: ask for compaction
+    chain: bytes = b""  # over every accepted row below `next_seq`; empty where this reading did not check it
 
 
 @dataclass
@@ -84,6 +85,7 @@ class _Found:
     documents: list[Document] = field(default_factory=list)
     served: int = 0
     waiting: int = 0
+    chain: bytes = b""
 
 
 class Reader:
@@ -150,6 +152,7 @@ class Reader:
             stands.next_seq,
             found.served,
             found.waiting,
+            found.chain,
         )
 
     @contextmanager
@@ -237,6 +240,8 @@ class Reader:
     # Tail ------------------------------------------------------------------------
 
     def _read_tail(self, lease: Lease, stands: Standing, spans: Sequence[Span], found: _Found) -> None:
+        if stands.filed == (stands.next_seq, stands.chain):
+            found.chain = stands.chain  # the signed head says so
         tags = {span.tag for span in spans}
         pending = [entry for entry in stands.tail if entry.tag in tags]
         if not lease.tails or not pending:
@@ -246,6 +251,7 @@ class Reader:
         if {row.seq for row in visible} != {entry.seq for entry in pending}:
             self._missing(lease)
         self._proof.check(self._connection, stands, visible)
+        found.chain = stands.chain
         openable = {(tail.category, tail.version, tail.year * 100 + tail.month) for tail in lease.tails}
         opener = TailOpener(self._site, lease)
         for row in visible:
