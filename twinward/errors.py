@@ -93,6 +93,12 @@ class Unready(TwinwardError):
     reason = "UNREADY"
 
 
+class Underage(Unready):
+    """Under 18: models, priors and limits are adults'."""
+
+    reason = "UNDER_18"
+
+
 class Busy(TwinwardError):
     code = "RESOURCE_EXHAUSTED"
     reason = "BUSY"

@@ -23,7 +23,7 @@ class ProgramSettings:
 
     site: str  # site id, also the trust domain of SPIFFE ids
     profile: str  # demo | research-teaching | clinical
-    program: str  # auth, ingest, ingest-filer, compactor, twin, twin-worker
+    program: str  # auth, ingest, ingest-filer, compactor, twin, twin-worker, sessions
     listen: str = ""  # host:port of the mTLS door; empty: no door
     metrics_listen: str = ""  # host:port of Prometheus metrics; empty: none
     ca_file: Path  # who may have signed the other side

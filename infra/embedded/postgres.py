@@ -31,7 +31,9 @@ from twinward.errors import Unavailable, Unready
 OWNER = "twinward"
 DATABASE = "twinward"
 SUPERUSER = "postgres"
-ROLES = ("auth", "ingest", "filer", "compactor", "twin", "twin_worker", "federation", "coordinator")
+ROLES = (
+    "auth", "ingest", "filer", "compactor", "twin", "twin_worker", "twin_jobs", "sessions", "federation", "coordinator",
+)  # fmt: skip
 PORT = 5432  # only names the socket
 SOCKET_LIMIT = 107  # bytes of a Unix socket's path, sockaddr_un
 START_S = 60.0

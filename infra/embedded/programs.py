@@ -52,6 +52,8 @@ PROGRAMS = (
     Program("compactor", "services.compactor", role="compactor"),
     Program("twin-worker", "services.twin", ("worker",), role="twin_worker"),
     Program("twin", "services.twin", role="twin"),
+    Program("sessions", "services.twin", ("sessions",), role="sessions"),
+    Program("twin-jobs", "services.twin", ("jobs",), role="twin_jobs"),
     Program("federation", "services.federation", ("site",), role="federation"),
 )
 INSTANCES = ("ingest", "ingest-filer")  # programs that sign what they accepted
@@ -185,8 +187,10 @@ def _own(name: str, place: Place) -> Settings:
             "worker_address": place.address("twin-worker"),
             "numba_cache_dir": directory / "numba",
         }
-    if name == "twin-worker":
+    if name in ("twin-worker", "twin-jobs"):
         return authority | {"numba_cache_dir": directory / "numba"}
+    if name == "sessions":
+        return {"numba_cache_dir": directory / "numba"}
     if name == "federation":
         return authority | {"policy_file": directory / "policy.toml"}
     return _of_coordinator(name, place) or authority

@@ -1,4 +1,5 @@
-"""Acts of a program that become entries: joining and leaving, a study's life at the coordinator.
+"""Acts of a program that become entries: joining and leaving, a study's life at the coordinator,
+a teaching session that opened or ended.
 
 The program says what happened; who said it is written beside it by us, from its
 certificate. No patient and no name belongs in here, so a body is flat: numbers, short
@@ -21,10 +22,12 @@ from twinward.ledger.kinds import Kind
 from twinward.link.caller import Caller
 
 KINDS: Mapping[str, frozenset[Kind]] = {
+    "twin": frozenset({Kind.CONFIG_CHANGE}),  # a prior adopted or given up
     "federation": frozenset({Kind.SITE_JOIN, Kind.SITE_LEAVE, Kind.CONFIG_CHANGE}),
     "coordinator": frozenset(
         {Kind.SITE_JOIN, Kind.SITE_LEAVE, Kind.STUDY_APPROVAL, Kind.FED_ROUND, Kind.CONFIG_CHANGE}
     ),
+    "sessions": frozenset({Kind.SESSION_OPEN, Kind.SESSION_END, Kind.SESSION_ERASE}),
     # What Flower's own event log tells of: runs that start and stop, and everything else.
     "superlink": frozenset({Kind.CONFIG_CHANGE, Kind.START, Kind.STOP}),
 }

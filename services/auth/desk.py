@@ -25,6 +25,7 @@ from twinward.vault.identifiers import Identifier
 ROLES = {
     "twin": "twin",
     "twin-worker": "twin_worker",
+    "twin-jobs": "twin_jobs",
     "compactor": "compactor",
     "ingest-filer": "filer",
     "federation": "federation",

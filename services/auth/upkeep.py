@@ -30,6 +30,8 @@ from twinward.vault.keytree import Period, is_month
 from twinward.vault.lease import Lease, TailKey
 
 UPKEEP_S = 24 * 3600
+# Program -> act in the leaf and seconds that its lease runs at most: a job has an hour's quarter and no more.
+ACTS = {"twin-worker": ("upkeep", UPKEEP_S), "twin-jobs": ("refit", 900)}
 SHORTEST_S = 60
 MOST = 500
 FIRST_BUILD_YEARS = 10
@@ -88,7 +90,8 @@ class Upkeep:
         if replay is not None and not (is_month(replay[0]) and is_month(replay[1]) and replay[0] <= replay[1]):
             raise BadInput("a replay runs from a month to a later month")
         desk = self._desk
-        said: Body = {**desk.who(caller), "act": "upkeep", "purpose": Purpose.UPKEEP.value}
+        act, _ = ACTS[caller.program or ""]
+        said: Body = {**desk.who(caller), "act": act, "purpose": Purpose.UPKEEP.value}
         with desk.deciding(wanted) as known:
             with connection_of(desk.pool) as connection:
                 places = tail_places(connection, wanted)
@@ -127,7 +130,8 @@ class Upkeep:
         desk, lease_id = self._desk, self._desk.new_id()
         # A lease never reaches into a month whose keys it does not hold.
         end_ms = months.start_ms(months.following(month_of(asked.now_ms)))
-        until_ms = min(asked.now_ms + UPKEEP_S * 1000, max(end_ms, asked.now_ms + SHORTEST_S * 1000))
+        _, seconds = ACTS[asked.asker.program]
+        until_ms = min(asked.now_ms + seconds * 1000, max(end_ms, asked.now_ms + SHORTEST_S * 1000))
         tags = desk.ring.tags(facts.handle, decision.released)
         lease = Lease(
             lease_id=lease_id.bytes,

@@ -26,6 +26,8 @@ NOUNS = {
     "consent": "Show, set and withdraw a patient's consent.",
     "audit": "Read and verify the ledger.",
     "twin": "Ask the living twins.",
+    "anatomy": "Measure CT labels; try a valve's repair.",
+    "session": "Practise on a teaching case; see, steer and compare sessions.",
     "virtual": "Write virtual patients as FHIR and sensor files.",
     "demo": "The story of a hospital, and of three that learn together, told and run.",
 }

@@ -23,7 +23,15 @@ WIDTH = 110  # columns where there is no terminal
 def command(
     options: Options, directory: Path, stop_at_end: bool, one_hospital: bool, patients: int, days: int, seed: int
 ) -> None:
-    from services.cli import story, story_day, story_federation, story_hospital, story_proof, story_studies
+    from services.cli import (
+        story,
+        story_day,
+        story_federation,
+        story_hospital,
+        story_proof,
+        story_studies,
+        story_teaching,
+    )
     from twinward.clock import SystemClock
 
     clock = SystemClock()
@@ -32,6 +40,7 @@ def command(
         ("Patients arrive", story_hospital.patients_arrive),
         ("Their twins come to life", story_hospital.twins_start),
         ("A day at high speed", story_day.day),
+        ("A learner at the bedside", story_teaching.teaching),
         ("Who was given what", story_proof.who_was_given_what),
         ("A consent is withdrawn", story_proof.consent_withdrawn),
         ("What is stored is what was accepted", story_proof.promises_hold),

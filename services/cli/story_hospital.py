@@ -10,6 +10,7 @@ from pathlib import Path
 
 from infra.embedded import control
 from infra.embedded.node import Node
+from infra.embedded.programs import PROGRAMS
 from services.cli.story import Stage
 from twinward.clock import utc
 from twinward.errors import TwinwardError
@@ -23,9 +24,9 @@ def starts(stage: Stage) -> None:
     teller = stage.teller
     teller.say(
         f"{NAME} is a hospital on this machine: a real PostgreSQL, its own certificate authority, a sign-in "
-        "service and six programs. Each program has its own identity, database role and keys; they talk over "
-        "mutual TLS. One of them, auth, is the only one that can unwrap a patient's key, and it releases none "
-        "without an entry in a signed ledger."
+        f"service and {len(PROGRAMS) - 1} programs. Each program has its own identity, database role and keys; they "
+        "talk over mutual TLS. One of them, auth, is the only one that can unwrap a patient's key, and it releases "
+        "none without an entry in a signed ledger."
     )
     set_aside(stage, stage.node)
     stage.run("node", "init", str(stage.node), "--name", NAME)
@@ -61,7 +62,7 @@ def share_compiled_kernels(stage: Stage, node: Path) -> None:
     """Compiled equations outlive one story's node; they hold no data."""
     cache = stage.directory.absolute() / "numba"
     with (node / "node.toml").open("a") as file:
-        for program in ("twin", "twin-worker"):
+        for program in ("twin", "twin-worker", "sessions"):
             file.write(f"\n[programs.{program}]\nnumba_cache_dir = {json.dumps(str(cache))}\n")
 
 

@@ -1,4 +1,4 @@
-"""`twinward twin list|show|forecast|explain|whatif`: what a clinician asks of a twin.
+"""`twinward twin list|show|forecast|explain|whatif`: what a clinician asks of a twin (more in upkeep.py).
 
 Every number stands with its unit, its age, its uncertainty and its source.
 """
@@ -251,12 +251,22 @@ def show_view(answer: twin_pb2.ShowTwinResponse) -> RenderableType:
         ("glucose", reading(answer.glucose).replace("\n", ", ")),
         ("model", f"{answer.model_version}; regression: {answer.coefficients}"),
         ("readings", f"{answer.readings} since {clock(answer.first_record_ms)} UTC"),
+        ("prior", answer.prior),
+        ("personal", personal(answer)),
+        *(("alarm", f"{one.word}: {one.text}") for one in answer.alarms),
+        *(("note", note) for note in answer.notes),
         ("ledger", f"entry {answer.leaf}"),
     ):
         lines.add_row(name, value)
     return Group(
         lines, Text(band_curve(past, [])), parameters_table(answer.parameters), Text(answer.banner, style="dim")
     )
+
+
+def personal(answer: twin_pb2.ShowTwinResponse) -> str:
+    if not answer.refit_ms:
+        return "no refit yet: the body is the population's, as the filter moved it"
+    return f"{', '.join(answer.personal) or 'nothing'}, by the refit of {clock(answer.refit_ms)} UTC"
 
 
 def parameters_table(parameters: Sequence[twin_pb2.Parameter]) -> Table:
@@ -280,3 +290,6 @@ def explain_view(answer: twin_pb2.ExplainResponse) -> RenderableType:
     inputs = [Text(f"input: {line}") for line in answer.inputs]
     foot = Text(f"{answer.model_version} · ledger entry {answer.leaf} · {answer.banner}", style="dim")
     return Group(table, Text(share), *inputs, parameters_table(answer.parameters), foot)
+
+
+from services.cli import prior, upkeep  # noqa: E402, F401  add their commands to the group above

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from services.cli.output import Options
 from twinward.clock import Clock, SystemClock, utc
 from twinward.errors import BadInput
+
+if TYPE_CHECKING:
+    from twinward.physiology.population import Row
 
 MOST_PATIENTS, MOST_DAYS = 10_000, 400
 SENSOR_MS = 5 * 60_000
@@ -132,3 +141,41 @@ def tables(options: Options, directory: Path, seed: int) -> None:
         {"tables": [str(table) for table in written], "consent": str(directory / "consent.json")},
         lambda: "\n".join([virtual_tables.LABEL, *map(str, written)]),
     )
+
+
+@group.command()
+@click.option("--patients", type=click.IntRange(1, MOST_PATIENTS), default=100, show_default=True, help="how many")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="the same, the same people"
+)
+@click.option("--csv", "file", type=click.Path(path_type=Path), help="write everybody's parameters there")
+@click.pass_obj
+def cohort(options: Options, patients: int, seed: int, file: Path | None) -> None:
+    """Draw people from the shipped prior: who was refused and why, and where the rest lie beside the prior."""
+    from twinward.physiology import population
+
+    people = [population.person(seed, index) for index in range(patients)]
+    rows, refused = population.report(people)
+    if file is not None:
+        try:
+            file.write_text(population.text(people))
+        except OSError as error:
+            raise BadInput("the file cannot be written; name one of your own", detail=str(error)) from None
+    drawn = patients + sum(refused.values())
+    data = {
+        "patients": patients, "drawn": drawn, "refused": refused, "seed": seed,
+        "rows": [asdict(row) for row in rows], "file": str(file) if file else "",
+    }  # fmt: skip
+    options.out.show(data, lambda: _cohort(patients, drawn, rows, refused))
+
+
+def _cohort(patients: int, drawn: int, rows: list[Row], refused: Mapping[str, int]) -> Group:
+    table = Table(title=f"{patients} virtual people with type 1 diabetes; nobody of them exists", title_justify="left")
+    for name in ("", "unit", "5 %", "median", "95 %", "prior 5 %", "prior median", "prior 95 %"):
+        table.add_column(name)
+    for row in rows:
+        numbers = (row.low, row.median, row.high, row.prior_low, row.prior_median, row.prior_high)
+        table.add_row(row.name, row.unit, *(f"{one:.3g}" for one in numbers))
+    told = ", ".join(f"{why} {count}" for why, count in refused.items()) or "nobody"
+    return Group(table, Text(f"{drawn} drawn, {drawn - patients} could not exist: {told}."),
+                 Text("Practise with one: twinward session open --virtual SEED:INDEX"))  # fmt: skip

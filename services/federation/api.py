@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-
 import grpc
 
 from services.federation import study_books as books
@@ -14,15 +11,14 @@ from services.federation.books import Place, ms_of
 from services.federation.joining import Joining
 from services.federation.studies import Studies
 from services.federation.syncing import Decided, Syncing
-from twinward.errors import Denied, Unavailable
+from twinward.errors import Denied
 from twinward.link.access import SITE
 from twinward.link.caller import caller_of
 from twinward.link.server import Served
-from twinward.wire.v1 import auth_pb2, auth_pb2_grpc, federation_pb2_grpc
 from twinward.wire.v1 import federation_pb2 as pb
+from twinward.wire.v1 import federation_pb2_grpc
 
 Context = grpc.ServicerContext
-RECORD_S = 10.0  # the ledger commits many times a second: later it is away
 
 
 class CoordinatorDoor(federation_pb2_grpc.CoordinatorServicer):
@@ -134,23 +130,6 @@ class JoiningDoor(federation_pb2_grpc.JoiningServicer):
             certificate_chain=found.chain, not_after_ms=found.until_ms, fleet_address=found.fleet,
             bundle_key=found.bundle_key,
         )  # fmt: skip
-
-
-class LedgerCalls:
-    """auth, as `services.federation.neighbours.Ledger`."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._stub = auth_pb2_grpc.AuthStub(channel)
-
-    def record(self, kind: str, body: Mapping[str, object]) -> int:
-        text = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-        try:
-            answer = self._stub.RecordAct(auth_pb2.RecordActRequest(kind=kind, body=text), timeout=RECORD_S)
-        except Unavailable as error:
-            raise Unavailable(
-                "the ledger cannot be written, so nothing was done: try again when auth answers", detail=error.public
-            ) from None
-        return int(answer.leaf)
 
 
 def _person(context: Context) -> str:

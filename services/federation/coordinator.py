@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from services.federation.api import (
     CoordinatorDoor,
     JoiningDoor,
-    LedgerCalls,
     SitesDoor,
     served_coordinator,
     served_joining,
@@ -34,6 +33,7 @@ from services.federation.syncing import Syncing
 from twinward import settings, telemetry
 from twinward.clock import Chance, Clock, SystemChance, SystemClock
 from twinward.errors import Unready
+from twinward.link.acts import LedgerCalls
 from twinward.link.client import open_channel
 from twinward.link.enrolment import SiteAuthority
 from twinward.link.server import Door, serve

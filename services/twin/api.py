@@ -9,11 +9,11 @@ from uuid import UUID
 
 import grpc
 
+from services.twin.alarms import counted
 from services.twin.glucose_answers import ParameterEstimate, Point, Reading
 from services.twin.glucose_plan import LONGEST, PLANS_MOST, Action, Basal, Bolus, Fast, Limits, Meal, Plan, check
 from services.twin.glucose_whatif import COVERAGE, Course, Number, WhatIf
 from services.twin.keeper import Place
-from services.twin.leases import Refused, UpkeepAnswer
 from services.twin.questions import (
     BANNER,
     HORIZONS,
@@ -27,6 +27,8 @@ from services.twin.questions import (
     Whom,
     check_minutes,
 )
+from services.twin.timeline import Line
+from services.twin.upkeep_calls import UpkeepCalls, month_message
 from services.twin.worker import Worker
 from twinward.errors import BadInput
 from twinward.learning.response import Slope
@@ -36,10 +38,11 @@ from twinward.link.server import Served
 from twinward.record import Handle
 from twinward.vault.lease import Lease
 from twinward.wire.codec.lease import lease_from_message
-from twinward.wire.v1 import auth_pb2, auth_pb2_grpc, record_pb2, twin_pb2, twin_pb2_grpc
+from twinward.wire.v1 import auth_pb2, record_pb2, twin_pb2, twin_pb2_grpc
 
 PAGE_MOST = 50
 LONGEST_IDENTIFIER = 200  # characters
+LINE_SHOWN = 20  # entries of the timeline beside a twin
 
 
 class TwinDoor(twin_pb2_grpc.TwinServicer):
@@ -58,7 +61,8 @@ class TwinDoor(twin_pb2_grpc.TwinServicer):
         return twin_pb2.ListTwinsResponse(twins=[_summary(one) for one in found], next_page_token=more, banner=BANNER)
 
     def ShowTwin(self, request: twin_pb2.ShowTwinRequest, context: grpc.ServicerContext) -> twin_pb2.ShowTwinResponse:
-        opened = self._questions.open(_asked(context, request.patient, "show"))
+        opened = self._questions.open(asked_of(context, request.patient, "show"))
+        line = self._questions.line(opened, LINE_SHOWN)
         twin = opened.living.twin
         recent = [_reading(one, opened) for one in twin.recent()]
         return twin_pb2.ShowTwinResponse(
@@ -72,11 +76,18 @@ class TwinDoor(twin_pb2_grpc.TwinServicer):
             coefficients=twin.coefficients,
             leaf=opened.leaf,
             banner=BANNER,
+            alarms=[twin_pb2.TwinAlarm(word=one.word, text=one.text) for one in counted(twin.alarms)],
+            personal=twin.personal.names,
+            refit_ms=twin.personal.at_ms,
+            prior=twin.prior_name,
+            timeline=entries_of(line) if line else [],
+            timeline_more=line.more if line else False,
+            notes=filter(None, [opened.note]),
         )
 
     def Forecast(self, request: twin_pb2.ForecastRequest, context: grpc.ServicerContext) -> twin_pb2.ForecastResponse:
         minutes = check_minutes(tuple(request.minutes_ahead) or HORIZONS)
-        asked = _asked(context, request.patient, "forecast")
+        asked = asked_of(context, request.patient, "forecast")
         opened = self._questions.open(asked, as_of_ms=request.as_of_ms)
         answer = opened.living.twin.forecast(minutes, opened.now_ms)
         return twin_pb2.ForecastResponse(
@@ -87,12 +98,12 @@ class TwinDoor(twin_pb2_grpc.TwinServicer):
             seq=opened.living.seq,
             leaf=opened.leaf,
             banner=BANNER,
-            notes=answer.notes,
+            notes=[*answer.notes, *filter(None, [opened.note]), *map(str, counted(opened.living.twin.alarms))],
         )
 
     def Explain(self, request: twin_pb2.ExplainRequest, context: grpc.ServicerContext) -> twin_pb2.ExplainResponse:
         (minutes,) = check_minutes((request.minutes_ahead or HORIZONS[0],))
-        opened = self._questions.open(_asked(context, request.patient, "explain"))
+        opened = self._questions.open(asked_of(context, request.patient, "explain"))
         answer = opened.living.twin.explain(minutes, opened.now_ms)
         contributions = [
             twin_pb2.Contribution(name=one.name, meaning=one.meaning, value=one.value) for one in answer.contributions
@@ -100,7 +111,7 @@ class TwinDoor(twin_pb2_grpc.TwinServicer):
         return twin_pb2.ExplainResponse(
             point=_point(answer.point, opened) if answer.point else None,
             contributions=contributions,
-            inputs=[*answer.inputs, *answer.notes],
+            inputs=[*answer.inputs, *filter(None, [opened.note]), *answer.notes],
             parameters=[_parameter(one, opened) for one in answer.parameters],
             model_version=answer.model_version,
             leaf=opened.leaf,
@@ -110,7 +121,7 @@ class TwinDoor(twin_pb2_grpc.TwinServicer):
     def WhatIf(self, request: twin_pb2.WhatIfRequest, context: grpc.ServicerContext) -> twin_pb2.WhatIfResponse:
         plans, minutes = _plans(request), request.minutes or LONGEST
         check(plans, minutes, self._limits)
-        opened = self._questions.open(_asked(context, request.patient, "whatif"), as_of_ms=request.as_of_ms)
+        opened = self._questions.open(asked_of(context, request.patient, "whatif"), as_of_ms=request.as_of_ms)
         answer = opened.living.twin.what_if(plans, minutes, opened.now_ms, self._limits)
         return twin_pb2.WhatIfResponse(
             handle=opened.handle.bytes,
@@ -125,7 +136,7 @@ class TwinDoor(twin_pb2_grpc.TwinServicer):
             seq=opened.living.seq,
             leaf=opened.leaf,
             banner=BANNER,
-            notes=answer.notes,
+            notes=[*filter(None, [opened.note]), *answer.notes],
         )
 
 
@@ -140,8 +151,15 @@ class WorkerDoor(twin_pb2_grpc.TwinWorkerServicer):
         return twin_pb2.FreshenResponse(seq=place.seq, has_twin=place.has_twin, reason=place.reason, month=place.month)
 
 
-def _asked(context: grpc.ServicerContext, ref: record_pb2.PatientRef, act: str) -> Asked:
+def asked_of(context: grpc.ServicerContext, ref: record_pb2.PatientRef, act: str) -> Asked:
     return Asked(caller_of(context).token, _whom(ref), act)
+
+
+def entries_of(line: Line) -> list[twin_pb2.TimelineEntry]:
+    return [
+        twin_pb2.TimelineEntry(at_ms=one.at_ms, until_ms=one.until_ms, what=one.what, note=one.note, source=one.source)
+        for one in line.moments
+    ]
 
 
 def _whom(ref: record_pb2.PatientRef) -> Whom:
@@ -294,25 +312,11 @@ def _summary(one: Summary) -> twin_pb2.TwinSummary:
     return twin_pb2.TwinSummary(handle=one.handle.bytes, has_twin=one.has_twin, glucose=glucose, note=one.note)
 
 
-class AuthCalls:
+class AuthCalls(UpkeepCalls):
     """auth, as `services.twin.leases.Authority` and `services.twin.questions.Decides`."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._stub = auth_pb2_grpc.AuthStub(channel)
-
-    def grant_upkeep(self, handles: Sequence[Handle], replay: tuple[int, int] | None = None) -> UpkeepAnswer:
-        request = auth_pb2.GrantUpkeepRequest(handles=[handle.bytes for handle in handles])
-        if replay is not None:
-            first, last = replay
-            request.replay.CopyFrom(record_pb2.Period(first=_month(first), last=_month(last)))
-        answer = self._stub.GrantUpkeep(request)
-        return UpkeepAnswer(
-            [lease_from_message(one) for one in answer.leases],
-            [Refused(UUID(bytes=bytes(one.handle)), one.reason) for one in answer.denials],
-        )
-
     def grant(self, token: str, whom: Whom, categories: Sequence[int], month: int, act: str) -> Lease:
-        at = _month(month)
+        at = month_message(month)
         request = auth_pb2.GrantRequest(
             patient=_ref(whom), categories=categories, period=record_pb2.Period(first=at, last=at), act=act
         )
@@ -328,15 +332,6 @@ class AuthCalls:
         listed = [Listed(UUID(bytes=bytes(one.handle)), one.has_twin) for one in answer.patients]
         return listed, answer.next_page_token
 
-    def report_use(self, uses: Sequence[tuple[bytes, int]]) -> None:
-        if uses:
-            told = [auth_pb2.LeaseUse(lease_id=lease_id, rows=rows) for lease_id, rows in uses]
-            self._stub.ReportUse(auth_pb2.ReportUseRequest(uses=told))
-
-    def return_leases(self, lease_ids: Sequence[bytes]) -> None:
-        if lease_ids:
-            self._stub.ReturnLease(auth_pb2.ReturnLeaseRequest(lease_ids=lease_ids))
-
 
 class WorkerCalls:
     """The worker, as `services.twin.questions.Freshens`."""
@@ -347,10 +342,6 @@ class WorkerCalls:
     def freshen(self, handle: Handle) -> Place:
         answer = self._stub.Freshen(twin_pb2.FreshenRequest(handle=handle.bytes))
         return Place(answer.seq, answer.has_twin, answer.reason, answer.month)
-
-
-def _month(month: int) -> record_pb2.Month:
-    return record_pb2.Month(year=month // 100, month=month % 100)
 
 
 def _identifier(named: Named) -> record_pb2.Identifier:

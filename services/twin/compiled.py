@@ -60,6 +60,17 @@ def use_cache(cache_dir: Path, files: Iterable[Path] | None = None) -> Path:
     return folder
 
 
+def warm_once(folder: Path, name: str, warm: Callable[[], None]) -> bool:
+    """Calls `warm` in turn unless some program has done so under this `name` before: then the machine code is on disk,
+    and who may never need it need not load it. Whether it was called."""
+    mark = folder / f".warmed-{name}"
+    if mark.exists():
+        return False
+    warm_in_turn(folder, warm)
+    mark.touch()
+    return True
+
+
 def warm_in_turn(folder: Path, warm: Callable[[], None]) -> None:
     """Calls `warm` while no other process compiles into `folder`: the second one finds the
     machine code of the first instead of compiling the same again beside it."""

@@ -17,23 +17,16 @@ from typing import ClassVar
 
 import numpy as np
 
+from services.twin import alarms, refit
 from services.twin import glucose_kernels as kernels
 from services.twin import glucose_layout as at
 from services.twin import glucose_responses as responses
 from services.twin import glucose_whatif as whatif
-from services.twin.glucose_answers import (
-    Contribution,
-    Explanation,
-    Forecast,
-    LateData,
-    ParameterEstimate,
-    Point,
-    Reading,
-)  # fmt: skip
+from services.twin.glucose_answers import Explanation, Forecast, LateData, ParameterEstimate, Reading
 from services.twin.glucose_inputs import FINGERSTICK, SENSOR, Event, apply_input, events
 from services.twin.glucose_outlook import Outlook, explain, notes_of, outlook, parameters, refusal
 from services.twin.glucose_plan import USUAL, Fast, Limits, Plan
-from services.twin.glucose_prior import START_FACTORS, START_STEERING, Prior, prior
+from services.twin.glucose_prior import START_STEERING, Prior, blank, named, prior
 from services.twin.glucose_whatif import WhatIf
 from twinward.errors import Malformed, Unready
 from twinward.learning import conformal
@@ -42,36 +35,28 @@ from twinward.learning.regression import solve
 from twinward.physiology import cohort
 from twinward.record import Measurement
 
-__all__ = [
-    "Contribution",
-    "Explanation",
-    "Forecast",
-    "GlucoseTwin",
-    "LateData",
-    "ParameterEstimate",
-    "Point",
-    "Reading",
-    "warm",
-]
-
-MAGIC = b"TWGLU2\0\0"
-HEAD = struct.Struct(">8s32s4xIII")  # magic, model version, key words, CRC-32 of the body
+MAGIC = b"TWGLU3\0\0"
+# Magic, model version, prior (version, SHA-256), key words, CRC-32 of the body.
+HEAD = struct.Struct(">8s32s32s32s4xIII")
 THIN_MIN = 3.9  # min: sensor readings closer than this to the last used one are only counted
 SKEW_MS = 15 * 60_000  # a device's clock may be ahead of ours by this much
 LONG_GAP = 1440  # min: past this the body is put to rest, what was learned stays
 OWN_AFTER_DAYS = 3
 OWN_AFTER_OUTCOMES = 200
 MEMORY_DAYS = 60.0  # half-life of what the regression has seen
+HOUR = at.HORIZONS.index(60)
 NOTHING = np.empty((at.MEMBERS, 0))
 NO_PRIOR = np.zeros(at.FEATURES)
+PENALTY, SPREAD_PENALTY = blank().penalty, blank().spread_penalty
 
 
 class GlucoseTwin:
     """Not thread-safe; kernels release the interpreter lock."""
 
-    MODEL_VERSION: ClassVar[str] = "glucose-s2008-arx-2"
+    MODEL_VERSION: ClassVar[str] = "glucose-s2008-arx-4"  # 4: the prior is in the state
+    DRAWS: ClassVar[bytes] = b"glucose-s2008-arx-2"  # version of the equations that draw: those have not changed
 
-    def __init__(self, flat: at.Array, key: tuple[int, int]) -> None:
+    def __init__(self, flat: at.Array, key: tuple[int, int], prior_version: str, prior_sha256: bytes) -> None:
         self._flat = flat
         self._key = key
         self._parts = at.views(flat)
@@ -80,11 +65,14 @@ class GlucoseTwin:
         if flat[at.STARTED]:
             for z, p in zip(self._parts.members, self._persons, strict=True):
                 kernels.person_of(self._base, self._basal, z[at.THETA : at.THETA + at.THETAS], p)
-        self._prior: Prior = prior()
+        self.prior_version, self.prior_sha256 = prior_version, prior_sha256
+        self._drift = self._parts.drift
 
     @classmethod
-    def start(cls, twin_id: bytes, first_ms: int, weight_kg: float | None = None) -> GlucoseTwin:
-        """A twin before its first row; `weight_kg` None: the typical adult's."""
+    def start(
+        cls, twin_id: bytes, first_ms: int, weight_kg: float | None = None, of: Prior | None = None
+    ) -> GlucoseTwin:
+        """A twin before its first row; `weight_kg` None: the typical adult's; `of` None: the shipped prior."""
         flat = np.zeros(at.SIZE)
         flat[at.STATE_MS] = first_ms - 1
         flat[at.FIRST_MS] = first_ms
@@ -93,17 +81,25 @@ class GlucoseTwin:
         flat[at.WEIGHT] = weight_kg if weight_kg is not None and 20.0 <= weight_kg <= 250.0 else 0.0
         flat[at.LAST_INSULIN] = flat[at.LAST_CARBS] = -1.0
         flat[at.SURPRISE] = 1.0
-        twin = cls(flat, key_of(twin_id, cls.MODEL_VERSION.encode()))
-        twin.believe(prior())
+        believed = of or prior()
+        twin = cls(flat, key_of(twin_id, cls.DRAWS), believed.version, believed.sha256)
+        twin.believe(believed)
         return twin
 
     def believe(self, prior: Prior) -> None:
         """Puts a prior in the place of what a twin starts with."""
-        self._prior = prior
-        self._parts.beta[:] = prior.beta
-        self._parts.gamma[:] = prior.gamma
-        self._parts.factors[:, :2] = START_FACTORS
+        self.prior_version, self.prior_sha256 = prior.version, prior.sha256
+        self._parts.beta[:] = self._parts.prior_beta[:] = prior.beta
+        self._parts.gamma[:] = self._parts.prior_gamma[:] = prior.gamma
+        self._parts.population[:] = prior.population
+        self._drift = self._parts.drift
+        self._parts.factors[:, :2] = prior.sigmas
         self._parts.steering[:] = START_STEERING
+
+    @property
+    def prior_name(self) -> str:
+        """Version and start of the hash of the population prior."""
+        return named(self.prior_version, self.prior_sha256)
 
     @property
     def state_ms(self) -> int:
@@ -132,6 +128,7 @@ class GlucoseTwin:
         found = events(rows)
         if found and found[0].time_ms <= self.state_ms:
             raise LateData(found[0].time_ms)
+        alarms.see_rows(self._parts.watch, rows)
         for event in found:
             self._take(event)
 
@@ -145,11 +142,36 @@ class GlucoseTwin:
             if s[at.STARTED]:
                 s[at.FINGERS] += 1
                 self._assimilate(event.value, True)
+        elif event.kind > SENSOR:
+            if refit.take(self._parts, event):
+                self._start_from_refit()
         else:
             responses.note_day(self._parts.logbook, event, event.time_ms // 86_400_000)
             expected = responses.without(self._parts, self._base, self._basal, event)
             apply_input(s, self._parts.slots, event)
             responses.note(self._parts, self._base, self._basal, event, expected)
+
+    def _start_from_refit(self) -> None:
+        self._drift = self._parts.drift
+        if self._flat[at.STARTED]:
+            kernels.bound(self._parts.members, self._basal, self._base, self._persons)
+        for factors in self._parts.factors:
+            conformal.reset(factors)
+
+    @property
+    def alarms(self) -> tuple[alarms.Alarm, ...]:
+        """Why the twin or its sensor may not be believed now (alarms.py)."""
+        return alarms.alarms(self._parts)
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """The last gaps between readings, ms from and to."""
+        return alarms.gaps(self._parts.watch)
+
+    @property
+    def personal(self) -> refit.Personal:
+        """Which parameters are this person's own by a refit, and since when."""
+        return refit.personal(self._parts)
 
     def _carry_to(self, minute: int) -> None:
         s, parts = self._flat, self._parts
@@ -169,7 +191,7 @@ class GlucoseTwin:
         if s[at.STARTED]:
             kernels.carry(
                 parts.members, self._persons, self._base, self._basal, start, above, grams, *self._key,
-                kernels.STEP, 0, NOTHING,
+                kernels.STEP, 0, NOTHING, self._drift,
             )  # fmt: skip
 
     def _assimilate(self, value: float, finger: bool) -> None:
@@ -177,6 +199,8 @@ class GlucoseTwin:
             self._parts.members, self._persons, self._base, self._basal, value, finger, *self._key,
             int(self._flat[at.CURSOR]),
         )  # fmt: skip
+        if not finger:
+            alarms.see_score(self._parts.watch, score)
         self._flat[at.SURPRISE] += 0.01 * (min(score * score, 25.0) - self._flat[at.SURPRISE])
 
     def _take_reading(self, event: Event) -> None:
@@ -186,9 +210,10 @@ class GlucoseTwin:
         if s[at.RING_N] and time - s[at.LAST_T] < THIN_MIN:
             s[at.THINNED] += 1
             return
+        alarms.see_reading(parts.watch, s[at.LAST_T], s[at.LAST_G], time, event.value)
         minute = int(s[at.CURSOR])
         if not s[at.STARTED]:
-            kernels.begin(parts.members, self._persons, self._base, self._basal, *self._key, minute)
+            kernels.begin(parts.members, self._persons, self._base, self._basal, *self._key, minute, parts.population)
             s[at.STARTED] = 1.0
         if not s[at.RING_N]:
             kernels.place(parts.members, self._persons, event.value, *self._key, minute)
@@ -199,7 +224,7 @@ class GlucoseTwin:
         responses.see(parts)
         kernels.outcomes(
             s, parts.ring, parts.pending, parts.sums, parts.targets, parts.spread_sums, parts.spread_targets,
-            parts.factors, parts.steering,
+            parts.factors, parts.steering, parts.watch,
         )  # fmt: skip
         self._refit(minute // 1440)
         kernels.announce(
@@ -222,11 +247,10 @@ class GlucoseTwin:
         old_enough = s[at.STATE_MS] - s[at.FIRST_MS] >= OWN_AFTER_DAYS * 86_400_000
         own = old_enough and s[at.LEARNED] >= OWN_AFTER_OUTCOMES
         for h in range(3):
-            towards = NO_PRIOR if own else self._prior.beta[h]
-            solve(parts.sums[h], parts.targets[h], self._prior.penalty, towards, parts.beta[h])
+            towards = NO_PRIOR if own else parts.prior_beta[h]
+            solve(parts.sums[h], parts.targets[h], PENALTY, towards, parts.beta[h])
             solve(
-                parts.spread_sums[h], parts.spread_targets[h], self._prior.spread_penalty, self._prior.gamma[h],
-                parts.gamma[h],
+                parts.spread_sums[h], parts.spread_targets[h], SPREAD_PENALTY, parts.prior_gamma[h], parts.gamma[h],
             )  # fmt: skip
             if own and not s[at.OWN]:  # later refits move so little that starting over would only lose a day
                 conformal.reset(parts.factors[h])
@@ -237,6 +261,16 @@ class GlucoseTwin:
         row = self._parts.pending[(int(self._flat[at.PENDING_N]) - 1) % at.PENDING]
         answers = row[3 + at.SHARED :].reshape(3, at.ANSWER)
         return np.array(answers[:, at.OWN_FEATURES : at.OWN_FEATURES + 3])
+
+    def said(self, minute: int = 0) -> tuple[int, float] | None:
+        """A forecast for 60 min ahead that was made with a used reading: its minute (0: the newest one, else the
+        one asked for, as far as it is kept) and the median, mg/dL."""
+        for back in range(min(int(self._flat[at.PENDING_N]), at.PENDING)):
+            row = self._parts.pending[(int(self._flat[at.PENDING_N]) - 1 - back) % at.PENDING]
+            if not minute or int(row[0]) == minute:
+                answers = row[3 + at.SHARED :].reshape(3, at.ANSWER)
+                return int(row[0]), float(answers[HOUR, at.OWN_FEATURES])
+        return None
 
     def forecast(self, minutes: Sequence[int], now_ms: int) -> Forecast:
         """Glucose at each of `minutes` (1 to 120) after `now_ms`; declines with a note rather than guess.
@@ -296,7 +330,11 @@ class GlucoseTwin:
     def dump(self) -> bytes:
         """Everything, exactly: `load` continues bit for bit."""
         body = self._flat.astype("<f8").tobytes()
-        return HEAD.pack(MAGIC, self.MODEL_VERSION.encode(), *self._key, zlib.crc32(body)) + zlib.compress(body, 1)
+        head = HEAD.pack(
+            MAGIC, self.MODEL_VERSION.encode(), self.prior_version.encode(), self.prior_sha256, *self._key,
+            zlib.crc32(body),
+        )  # fmt: skip
+        return head + zlib.compress(body, 1)
 
     @classmethod
     def load(cls, data: bytes) -> GlucoseTwin:
@@ -308,7 +346,7 @@ class GlucoseTwin:
         """
         if len(data) < HEAD.size or not data.startswith(MAGIC):
             raise Malformed("this is not a stored glucose twin")
-        _, version, key0, key1, crc = HEAD.unpack_from(data)
+        _, version, prior_version, prior_sha256, key0, key1, crc = HEAD.unpack_from(data)
         if version.rstrip(b"\0") != cls.MODEL_VERSION.encode():
             raise Unready("another model version wrote this twin; replay it from the data")
         opener = zlib.decompressobj()
@@ -318,7 +356,8 @@ class GlucoseTwin:
             raise Malformed("the stored glucose twin is damaged") from None
         if not opener.eof or opener.unused_data or len(body) != at.SIZE * 8 or zlib.crc32(body) != crc:
             raise Malformed("the stored glucose twin is damaged")
-        return cls(np.frombuffer(body, "<f8").astype(np.float64), (key0, key1))
+        flat = np.frombuffer(body, "<f8").astype(np.float64)
+        return cls(flat, (key0, key1), prior_version.rstrip(b"\0").decode(), prior_sha256)
 
 
 def _population(weight: float) -> tuple[at.Array, float]:
@@ -340,13 +379,13 @@ def warm() -> None:
 
     twin = GlucoseTwin.start(b"warm", 0, 80.0)
     rows = [row(CGM_GLUCOSE, 300_000 * k, 120.0 + k % 7, "mg/dL") for k in range(30)]
-    twin.advance([row(INSULIN_BOLUS, 30_000, 1.0, "[IU]"), *rows][:1] + rows[1:])
+    twin.advance([row(INSULIN_BOLUS, 30_000, 1.0, "[IU]"), *rows[1:]])
     twin.what_if([Plan("warm", (Fast(0, 1.0),))], 30, twin.state_ms)
     twin.advance([row("loinc|41653-7", 3 * hour, 120.0, "mg/dL")])
     twin.forecast([30, 60, 120], 3 * hour)
     twin.explain(45, 3 * hour)
     parts = twin._parts
-    solve(parts.sums[0], parts.targets[0], twin._prior.penalty, twin._prior.beta[0], parts.beta[0])
+    solve(parts.sums[0], parts.targets[0], PENALTY, parts.prior_beta[0], parts.beta[0])
     kernels.rest(parts.members, twin._persons, twin._basal)
     conformal.reset(parts.factors[0])
     GlucoseTwin.load(twin.dump())

@@ -34,6 +34,12 @@ from twinward.record import (
 )
 
 BASAL, BOLUS, SLOW, CARBS, FINGERSTICK, SENSOR = range(6)  # at the same instant in this order
+REFIT_CODES = (
+    *(f"twinward|refit-{name}" for name in ("SI", "Gb", "meal", "skin")),
+    *(f"twinward|refit-sd-{name}" for name in ("SI", "Gb", "meal", "skin")),
+    "twinward|refit-end",
+)
+REFIT_END = SENSOR + len(REFIT_CODES)
 KINDS = {
     INSULIN_BASAL_RATE: (BASAL, "[IU]/h", 0.0, 35.0),
     INSULIN_BOLUS: (BOLUS, "[IU]", 0.0, 100.0),
@@ -44,6 +50,9 @@ KINDS = {
     "loinc|41653-7": (FINGERSTICK, "mg/dL", 20.0, 600.0),
     CGM_GLUCOSE: (SENSOR, "mg/dL", 30.0, 500.0),
 }
+# What no feed can send: refits of the twin itself (refit.py). Logarithms, deviations of them, how many.
+OWN_KINDS = {code: (SENSOR + 1 + k, "1", -3.0, 5.0) for k, code in enumerate(REFIT_CODES)}
+TAKEN = {**KINDS, **OWN_KINDS}
 UNUSABLE = Flag.FUTURE | Flag.UNIT_UNKNOWN | Flag.UNMAPPED | Flag.OUT_OF_RANGE
 UNTRUE = (Status.ENTERED_IN_ERROR, Status.CANCELLED)
 RATE_HOLDS_MIN = 1440.0
@@ -62,7 +71,7 @@ def events(rows: Sequence[Measurement]) -> list[Event]:
     """What the model reads, in an order that depends on nothing but the rows themselves."""
     found = []
     for row in rows:
-        known = KINDS.get(row.code)
+        known = TAKEN.get(row.code)
         if known is None or row.precision is not Precision.INSTANT or row.status in UNTRUE or row.flags & UNUSABLE:
             continue
         kind, unit, low, high = known

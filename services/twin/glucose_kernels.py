@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from services.twin import glucose_layout as at
+from services.twin.alarms import see_interval
 from services.twin.glucose_features import features, gather, spread_features, value_at
 from twinward.learning import conformal
 from twinward.learning.chance import normals
@@ -36,7 +37,7 @@ UNLOGGED_TAU = 60.0  # min [G]
 UNLOGGED_SD = 0.8  # mg/kg/min at rest [G]
 GLUCOSE_SD = 0.008  # relative, per 5 min: what the equations do not know [G]
 THETA_TAU = 10 * 1440.0  # min: a person changes, within what people are [G]
-PRIOR_SD = np.array([0.5, 0.12, 0.45, 0.3])  # of log SI, Gb, meal and insulin absorption
+PRIOR_SD = np.array([0.5, 0.12, 0.45, 0.3])  # of log SI, Gb, meal and insulin absorption, in the shipped prior
 GAIN_MEAN, GAIN_SD, OFFSET_MEAN, OFFSET_SD = 0.96, 0.08, 5.0, 6.0  # means: Vettoretti 2019; spread [G]
 SENSOR_VARIANCE = 4.0  # (mg/dL)^2: rounding, beside the noise that is part of the state
 FINGER_SHARE = 0.07  # standard error of a fingerstick over its value (ISO 15197:2013 allows 15 % at 95 %)
@@ -97,15 +98,18 @@ def bound(Z: np.ndarray, basal: float, base: np.ndarray, P: np.ndarray) -> None:
 
 
 @compiled
-def begin(Z: np.ndarray, P: np.ndarray, base: np.ndarray, basal: float, key0: int, key1: int, minute: int) -> None:
-    """Members as the prior has them, at rest."""
+def begin(
+    Z: np.ndarray, P: np.ndarray, base: np.ndarray, basal: float, key0: int, key1: int, minute: int,
+    population: np.ndarray,
+) -> None:  # fmt: skip
+    """Members as the prior has them (mean and deviation of four logarithms), at rest."""
     words, draws = np.empty(4, np.uint64), np.empty(8)
     for i in range(Z.shape[0]):
         for half in range(2):
             normals(key0, key1, minute, i, 4 + half, words, draws[4 * half : 4 * half + 4])
         Z[i] = 0.0
         for k in range(at.THETAS):
-            Z[i, at.THETA + k] = PRIOR_SD[k] * draws[k]
+            Z[i, at.THETA + k] = population[k, 0] + population[k, 1] * draws[k]
         Z[i, at.GAIN] = GAIN_MEAN + GAIN_SD * draws[4]
         Z[i, at.OFFSET] = OFFSET_MEAN + OFFSET_SD * draws[5]
     bound(Z, basal, base, P)
@@ -176,9 +180,11 @@ def inputs(s: np.ndarray, slots: np.ndarray, start: int, above: np.ndarray, gram
 @compiled
 def carry(
     Z: np.ndarray, P: np.ndarray, base: np.ndarray, basal: float, start: int, above: np.ndarray, grams: np.ndarray,
-    key0: int, key1: int, block: int, every: int, out: np.ndarray,
+    key0: int, key1: int, block: int, every: int, out: np.ndarray, own: np.ndarray,
 ) -> None:  # fmt: skip
     """Every member through the minutes of `above`; noise enters at minutes divisible by five.
+
+    `own` (4, 2): mean and deviation that each logarithm drifts back to.
 
     `out` (N, n // every): what each member's sensor would read after every `every` minutes.
     """
@@ -203,7 +209,9 @@ def carry(
                 if block != FUTURE:  # in two hours nobody changes
                     normals(key0, key1, now, i, block + 1, words, draws[4:])
                     for j in range(at.THETAS):
-                        z[at.THETA + j] += -back * z[at.THETA + j] + PRIOR_SD[j] * np.sqrt(2.0 * back) * draws[4 + j]
+                        z[at.THETA + j] += (
+                            back * (own[j, 0] - z[at.THETA + j]) + own[j, 1] * np.sqrt(2.0 * back) * draws[4 + j]
+                        )
                     person_of(base, basal, z[at.THETA : at.THETA + at.THETAS], p)
             if every > 0 and (k + 1) % every == 0:
                 out[i, (k + 1) // every - 1] = z[at.GAIN] * z[GS] / p[VG] + z[at.OFFSET] + z[at.NOISE]
@@ -298,7 +306,7 @@ def issue(s: np.ndarray, ring: np.ndarray, path: np.ndarray, knowing: Knowing, p
 @compiled
 def outcomes(
     s: np.ndarray, ring: np.ndarray, pending: np.ndarray, sums: np.ndarray, targets: np.ndarray,
-    spread_sums: np.ndarray, spread_targets: np.ndarray, factors: np.ndarray, steering: np.ndarray,
+    spread_sums: np.ndarray, spread_targets: np.ndarray, factors: np.ndarray, steering: np.ndarray, watch: np.ndarray,
 ) -> None:  # fmt: skip
     """Issued forecasts whose time has come meet what was measured; oldest first."""
     issued = int(s[at.PENDING_N])
@@ -319,6 +327,7 @@ def outcomes(
             spread_features(answer[2], x, v)
             take(spread_sums[h], spread_targets[h], v, abs(y - answer[2]))
             conformal.learn(factors[h], steering[h], answer[2], answer[5], answer[3], answer[4], y, LOW, HIGH)
+            see_interval(watch, h, answer[3] <= y <= answer[4])
             if h == 0:
                 s[at.LEARNED] += 1.0
 

@@ -58,8 +58,10 @@ THETAS = 4
     DOSES,  # logged insulin entries
     MEALS,
     SURPRISE,  # running mean square of the filter's standardised innovations
-) = range(30)
-SCALARS = 30
+    REFIT_MS,  # place of the last refit; 0: none
+    REFITS,  # taken so far
+) = range(32)
+SCALARS = 32
 
 # What the log tells of how far a person's own response is known.
 (
@@ -75,6 +77,29 @@ SCALARS = 30
 ) = range(9)
 LOGBOOK = 9
 CORRECTIONS = 48  # kept: predicted and observed effect, mg/dL
+
+# Columns of `personal`: mean and deviation of a logarithm, 0 where it stays the population's; the same of a refit
+# that is just being taken.
+WAITING = 2
+
+# What the alarms remember: ring of standardised innovations, bytes of intervals that held (1) or not (2) by
+# horizon, and a few numbers.
+INNOVATIONS, INTERVALS = 72, 200
+(
+    INNOVATIONS_N,
+    INTERVALS_N,  # 3: by horizon
+    _,
+    _,
+    SAME_SINCE,  # minute since which the sensor says the same value
+    JUMP_AT,  # minute of the last impossible change
+    IMPOSSIBLE,  # readings no body has
+    GAPS_N,
+) = range(8)
+GAPS, GAP_LEAST = 12, 60.0  # kept: from and to minute; shorter ones are no gaps
+WATCHED = 8
+HELD_AT = WATCHED + INNOVATIONS
+GAPS_AT = HELD_AT + 3 * INTERVALS // 8
+WATCH = GAPS_AT + 2 * GAPS
 
 SLOTS = 24  # insulin still being delivered: U/min, from minute, to minute, 1 if long-acting
 RING = 40  # used readings: minute, mg/dL
@@ -108,11 +133,22 @@ class Parts:
     steering: Array  # (3, 4)
     logbook: Array  # (LOGBOOK,)
     corrections: Array  # (CORRECTIONS, 2)
+    personal: Array  # (THETAS, 4)
+    watch: Array  # (WATCH,): what the alarms remember (alarms.py)
+    population: Array  # (THETAS, 2): mean and deviation of the logarithms among people, of the prior
+    prior_beta: Array  # (3, FEATURES): the prior's regression
+    prior_gamma: Array  # (3, SPREAD)
 
     @property
     def knowing(self) -> tuple[Array, Array, Array, Array]:
         """What a forecast is made with."""
         return self.beta, self.gamma, self.factors, self.steering
+
+    @property
+    def drift(self) -> Array:
+        """(THETAS, 2) mean and deviation that each logarithm drifts back to: its person's where a refit found them,
+        else the population's."""
+        return np.where(self.personal[:, 1:2] > 0.0, self.personal[:, : self.population.shape[1]], self.population)
 
 
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -131,6 +167,11 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "steering": (3, 4),
     "logbook": (LOGBOOK,),
     "corrections": (CORRECTIONS, 2),
+    "personal": (THETAS, 4),
+    "watch": (WATCH,),
+    "population": (THETAS, 2),
+    "prior_beta": (3, FEATURES),
+    "prior_gamma": (3, SPREAD),
 }
 SIZE = sum(int(np.prod(shape)) for shape in SHAPES.values())
 

@@ -19,6 +19,10 @@ OLDEST = 360  # min: with an older reading nothing is said
 HIGHEST = 400.0  # mg/dL: beyond it ketones and water decide, which the model does not have
 WITHOUT_INSULIN = 360.0  # min
 STALE = 15.0  # min
+TYPE_1 = (
+    "the body model is a model of type 1 diabetes: it makes no insulin; "
+    "in anyone else the regression carries the forecast"
+)
 
 NAMES = (
     "level", "trend", "time of day", "insulin on board", "carbohydrates on board", "physiology",
@@ -72,6 +76,7 @@ def notes_of(s: at.Array, now_ms: int) -> list[str]:
         told.append(f"the last sensor reading is {now - s[at.LAST_T]:.0f} min old; the interval is wider for it")
     if s[at.LAST_INSULIN] < 0:
         told.append("no insulin is logged; the usual basal rate is assumed")
+        told.append(TYPE_1)
     elif now - s[at.LAST_INSULIN] > 360 and now >= s[at.BASAL_UNTIL]:
         told.append(f"no insulin is logged for {(now - s[at.LAST_INSULIN]) / 60:.0f} h; the usual basal is assumed")
     if s[at.LAST_CARBS] < 0:
@@ -127,7 +132,7 @@ def _ensemble(
     s, members, people = parts.scalars.copy(), parts.members.copy(), persons.copy()
     above, grams, out = np.empty(n), np.empty(n), np.empty((at.MEMBERS, n // 5))
     kernels.inputs(s, parts.slots, start, above, grams)
-    kernels.carry(members, people, base, basal, start, above, grams, *key, kernels.FUTURE, 5, out)
+    kernels.carry(members, people, base, basal, start, above, grams, *key, kernels.FUTURE, 5, out, parts.drift)
     return out
 
 
@@ -177,7 +182,7 @@ def parameters(parts: at.Parts, basal: float) -> list[ParameterEstimate]:
     found = []
     for k, (name, meaning, scale, unit) in enumerate(told):
         low, middle, high = scale * np.exp(np.quantile(theta[:, k], [0.05, 0.5, 0.95]))
-        ratio = float(theta[:, k].std(ddof=1) / kernels.PRIOR_SD[k])
+        ratio = float(theta[:, k].std(ddof=1) / parts.population[k, 1])
         found.append(ParameterEstimate(name, meaning, float(middle), float(low), float(high), unit, ratio))
     return found
 

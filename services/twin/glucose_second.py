@@ -118,16 +118,19 @@ def draws_of(key: tuple[int, int], block: int) -> at.Array:
     return found
 
 
-def typical(Z: at.Array, P: at.Array, base: at.Array, basal: float, key: tuple[int, int]) -> tuple[at.Array, at.Array]:
-    """The same state in other people: parameters as they vary between people."""
-    return _moved(Z, P, base, basal, kernels.PRIOR_SD * draws_of(key, PEOPLE)[:, : at.THETAS])
+def typical(
+    Z: at.Array, P: at.Array, base: at.Array, basal: float, key: tuple[int, int], population: at.Array
+) -> tuple[at.Array, at.Array]:
+    """The same state in other people: parameters as they vary between people; `population` (4, 2)."""
+    theta = population[:, 0] + population[:, 1] * draws_of(key, PEOPLE)[:, : at.THETAS]
+    return _moved(Z, P, base, basal, theta)
 
 
-def own(Z: at.Array, P: at.Array, base: at.Array, basal: float) -> tuple[at.Array, at.Array]:
+def own(Z: at.Array, P: at.Array, base: at.Array, basal: float, population: at.Array) -> tuple[at.Array, at.Array]:
     """The person, but never surer than `SURE` of what people are: the filter knows four parameters, the effect of a
     dose hangs on the others too."""
     theta = Z[:, at.THETA : at.THETA + at.THETAS]
-    wider = np.maximum(1.0, SURE * kernels.PRIOR_SD / np.maximum(theta.std(axis=0, ddof=1), 1e-6))
+    wider = np.maximum(1.0, SURE * population[:, 1] / np.maximum(theta.std(axis=0, ddof=1), 1e-6))
     return _moved(Z, P, base, basal, theta.mean(axis=0) + wider * (theta - theta.mean(axis=0)))
 
 

@@ -17,12 +17,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.twin import living as states
+from services.twin.ages import Ages
 from services.twin.keeper import Place, Seals
 from services.twin.living import Living
 from services.twin.store import SnapshotReader
+from services.twin.timeline import Line, Timelines
 from twinward import telemetry
 from twinward.clock import Clock, month_of
-from twinward.errors import BadInput, ConsentDenied, Denied, Incomplete, LeaseEnded, NotFound, TwinwardError, Unready
+from twinward.errors import (
+    BadInput,
+    ConsentDenied,
+    Denied,
+    Incomplete,
+    LeaseEnded,
+    NotFound,
+    TwinwardError,
+    Underage,
+    Unready,
+)
 from twinward.record import TWIN_INPUTS, Category, Handle
 from twinward.vault.lease import Lease
 
@@ -94,6 +106,8 @@ class Opened:
     handle: Handle
     leaf: int
     now_ms: int
+    note: str = ""  # what a reader has to know of this patient
+    lease: Lease | None = None  # under which it was opened
 
     @property
     def model(self) -> str:
@@ -147,6 +161,8 @@ class Questions:
     clock: Clock
     used: Used
     demo: bool  # profile demo: questions may be asked as of another time
+    ages: Ages | None = None  # None: nobody's age is asked for
+    timelines: Timelines | None = None
 
     def open(self, asked: Asked, as_of_ms: int = 0) -> Opened:
         """The patient's twin, current; `as_of_ms` (profile demo) answers as if it were then.
@@ -159,26 +175,41 @@ class Questions:
         """
         if as_of_ms and not self.demo:
             raise BadInput("a question as of another time is for the replayed day of profile demo only")
-        lease = self._granted(asked)
-        self._whole(lease)
+        lease = self.granted(asked)
+        self.whole(lease)
+        note = self.age_note(asked, lease)
         place = self.worker.freshen(lease.handle)
         if not place.has_twin:
             self.used.note(lease, 0)
             raise Unready(f"no twin yet: {place.reason}")
         if place.month != month_of(self.clock.now_ms()):
             raise Unready("the month has just changed; ask again")
-        return self._read(lease, as_of_ms)
+        return self.read(lease, as_of_ms, note)
 
-    def _whole(self, lease: Lease) -> None:
+    def line(self, opened: Opened, most: int) -> Line | None:
+        """The newest of the twin's timeline. Raises LeaseEnded."""
+        if self.timelines is None or opened.lease is None:
+            return None
+        return self.timelines.line(opened.lease, opened.living, self.clock.now_ms(), most)
+
+    def age_note(self, asked: Asked, lease: Lease) -> str:
+        """Raises Underage where the patient is under 18."""
+        try:
+            return self.ages.check(asked.token, lease.handle) if self.ages else ""
+        except Underage:
+            self.used.note(lease, 0)
+            raise
+
+    def whole(self, lease: Lease) -> None:
         """A state cannot be shown in parts: it is refused where any of its inputs is."""
         if not set(ASKED) <= set(lease.tags):
             self.used.note(lease, 0)
             raise ConsentDenied("the patient's consent leaves out a part of what the twin is made of")
 
-    def _granted(self, asked: Asked) -> Lease:
+    def granted(self, asked: Asked) -> Lease:
         return self.decides.grant(asked.token, asked.whom, ASKED, month_of(self.clock.now_ms()), asked.act)
 
-    def _read(self, lease: Lease, as_of_ms: int = 0) -> Opened:
+    def read(self, lease: Lease, as_of_ms: int = 0, note: str = "") -> Opened:
         sealed, known = self.snapshots.newest(lease.handle)
         if sealed is None:
             self.used.note(lease, 0)
@@ -196,7 +227,7 @@ class Questions:
         living = states.load(lease.handle, plain)
         if living is None:
             raise Unready("the twin was kept by another version of the model; ask again in a moment")
-        return Opened(living, lease.handle, lease.leaf, as_of_ms or self.clock.now_ms())
+        return Opened(living, lease.handle, lease.leaf, as_of_ms or self.clock.now_ms(), note, lease)
 
     def list(self, token: str, whom: Named | None, page_size: int, page_token: str) -> tuple[list[Summary], str]:
         """Patients of the person's care team (or the one named) and what each twin last knew.
@@ -210,8 +241,8 @@ class Questions:
         if not one.has_twin:
             return Summary(one.handle, None, False, "no twin yet")
         try:
-            lease = self._granted(Asked(token, one.handle, "list"))
-            self._whole(lease)
-            return Summary(one.handle, self._read(lease), True, "")
+            lease = self.granted(Asked(token, one.handle, "list"))
+            self.whole(lease)
+            return Summary(one.handle, self.read(lease), True, "")
         except (Denied, Unready, Incomplete) as refusal:
             return Summary(one.handle, None, True, refusal.public)

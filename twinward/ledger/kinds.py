@@ -62,6 +62,9 @@ class Kind(IntEnum):
     REDRIVE = 49
     TWIN_CREATE = 50
     TOKEN_REFUSALS = 51
+    SESSION_OPEN = 52
+    SESSION_END = 53
+    SESSION_ERASE = 54
 
     @property
     def word(self) -> str:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def ask_hospital(path: Path, secret: bytes, bundle: bytes, ask: bytes, *, chance
     try:
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as line:
             line.settimeout(HANDSHAKE_S)
-            line.connect(str(path))
+            with short_name(path) as address:
+                line.connect(address)
             _prove(line, secret, b"caller", b"program", (chance or SystemChance()).bytes(NONCE), first=True)
             line.settimeout(FRAME_S)
             _send(line, encode_work(bundle, ask))
@@ -92,18 +94,29 @@ def ask_hospital(path: Path, secret: bytes, bundle: bytes, ask: bytes, *, chance
         raise Unavailable("the hospital's program does not answer", detail=type(error).__name__) from None
 
 
+@contextlib.contextmanager
+def short_name(path: Path) -> Iterator[str]:
+    """A name of the socket that fits its address however deep the folder lies: 107 bytes are all there is."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 def _listening(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     new = path.with_name(f".{path.name}")
     try:
         new.unlink(missing_ok=True)  # of a killed program
-        listener.bind(str(new))
+        with short_name(new) as address:
+            listener.bind(address)
         new.chmod(0o600)
         listener.listen(AT_ONCE)
         new.rename(path)  # whoever sees it is answered
     except OSError as error:
         listener.close()
-        raise Unready(f"cannot listen on {path.name}: the folder is missing, or its path too long", detail=str(error)) \
+        raise Unready(f"cannot listen on {path.name}: its folder is missing or not this program's", detail=str(error)) \
             from None  # fmt: skip
     return listener
 

@@ -9,13 +9,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.hospital import Hospital
+from tests.terminal import Terminal
 from twinward.client import Coordinator as Registry
 from twinward.client import Site
 from twinward.errors import BadInput, NotFound
+from twinward.wire.v1 import session_pb2 as pb
+from twinward.wire.v1 import session_pb2_grpc
 
 CONSENT = Path(__file__).parents[3] / "docs" / "examples" / "consent-research.json"
 MAPPING = """
@@ -128,3 +133,84 @@ def test_a_hospital_that_joined_nobody_says_so(hospital: Hospital) -> None:
             site.approve("00" * 32, privacy="NON-PRIVATE")
     with pytest.raises(BadInput, match="is a hospital"):
         Registry(hospital.directory)
+
+
+def asked(hospital: Hospital, *words: str) -> Any:
+    """What the instructor's command says."""
+    done = hospital.twinward("--json", "session", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_bedside_monitor_in_a_real_terminal(hospital: Hospital) -> None:
+    cli = [sys.executable, "-m", "services.cli", "--node", str(hospital.directory)]
+    terminal = Terminal([*cli, "session", "run", "haemorrhage", "--seed", "1"])
+    try:
+        terminal.until(r"education and research; not a medical device")
+        terminal.until(r"HR \d+\S* 1/min \d+ s")  # a number with its unit and age
+        terminal.until(r"ecg +[▁▂▃▄▅▆▇█]{20}")
+        terminal.press("a")
+        terminal.until(r"action: .*enter")
+        terminal.press("crystal\r")
+        terminal.until(r"> crystalloid dose=")  # the usual dose, to be changed or sent
+        terminal.press("\r")
+        terminal.until(r"(?i)00:\d\d  .*crystalloid")
+        (session,) = [one["id"] for one in asked(hospital, "roster") if one["running"]]
+        assert asked(hospital, "steer", "--session", session, "say", "Look", "closer.") == {"reached": 1}
+        terminal.until(r"Look closer\.")
+        assert asked(hospital, "steer", "--session", session, "inject", "relatives") == {"reached": 1}
+        terminal.until(r"Relatives ask")
+        assert asked(hospital, "steer", "pause") == {"reached": 1}  # everybody's
+        terminal.until(r"· paused ·")
+        terminal.press(" ")
+        terminal.until(r"· running ·")
+        for _ in range(3):
+            terminal.press("+")
+        terminal.until(r"10x")  # quick presses add up
+        terminal.until(r"0[1-9]:\d\d · running")
+        terminal.press(" ")
+        terminal.until(r"· paused ·")
+        terminal.press("w")
+        terminal.until(r"why: ")
+        terminal.press("f")
+        fork = terminal.until(r"--session ([0-9a-f]{8}-[0-9a-f-]{27})")[1]
+        terminal.press("r")
+        terminal.until(r"rewound to here")
+        for rows, columns in ((8, 30), (60, 200), (24, 80)):
+            terminal.resize(rows, columns)
+            terminal.press("?")  # draws anew
+            terminal.until(r"not a medical")
+        terminal.press(":dance\r")
+        terminal.until(r"refused: this case has no such action")
+        terminal.press("q")
+        assert terminal.close() == 0
+        assert "of 100 so far" in terminal.text  # the score, on the screen that was there before
+        assert "Traceback" not in terminal.text
+    finally:
+        terminal.stop()
+    listed = json.loads(hospital.twinward("--json", "session", "list").stdout)
+    assert fork in [one["id"] for one in listed]
+    assert "haemorrhage" in {one["case"] for one in listed if one["id"] == fork}
+
+
+def test_free_practice_with_a_virtual_person_survives_a_kill(hospital: Hospital) -> None:
+    opened = hospital.twinward("session", "open", "--virtual", "7:3", "--hours", "13")
+    assert opened.returncode == 0, opened.stderr
+    session = opened.stdout.strip()
+    arguments = ("--json", "session", "run", "--session", session, "--speed", "60", "--until")
+    first = json.loads(hospital.twinward(*arguments, "60").stdout)
+    assert (first["note"], first["score"]) == ("free practice: nothing is scored", None)
+    teaching: Any = session_pb2_grpc.TeachingStub(hospital.session("learner").channel("sessions"))
+    both = pb.CompareSessionsRequest(first=UUID(session).bytes, second=UUID(session).bytes)
+    course = list(teaching.CompareSessions(both).rows)
+    assert {row.at_s for row in course} >= {0, 60}
+    hospital.kill("sessions")
+    hospital.wait_healthy()
+    teaching = session_pb2_grpc.TeachingStub(hospital.session("learner").channel("sessions"))
+    assert list(teaching.CompareSessions(both).rows) == course  # lived again, to the bit
+    assessed = pb.OpenSessionRequest(id=b"v" * 16, virtual=pb.VirtualPerson(seed=7, index=3), mode="assessment")
+    with pytest.raises(BadInput, match="not scored"):
+        teaching.OpenSession(assessed)
+    nobody = hospital.twinward("session", "cohort", "haemorrhage")
+    assert nobody.returncode == 0, nobody.stderr
+    assert "no assessment has been scored yet" in nobody.stdout

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from infra.embedded.certificates import Certificates
-from services.federation.api import LedgerCalls
 from services.federation.books import open_pool
 from services.federation.coordinator import Coordinator
 from services.federation.course import Answer, Ask
@@ -34,6 +33,7 @@ from tests.unit.federation.engine import Engine
 from tests.unit.federation.hall import Halls
 from tests.unit.federation.papers import request, sites_authority
 from twinward.clock import SystemChance, SystemClock
+from twinward.link.acts import LedgerCalls
 from twinward.link.client import channel, open_channel
 from twinward.wire.v1 import federation_pb2 as pb
 from twinward.wire.v1 import federation_pb2_grpc as doors

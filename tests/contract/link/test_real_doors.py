@@ -16,20 +16,25 @@ from services.cli.session import Session
 from tests.hospital import Hospital
 from twinward.errors import Denied, TwinwardError, Unauthenticated, Unready
 from twinward.link.access import Access, table
-from twinward.link.client import channel
+from twinward.link.client import channel, stream_metadata
 from twinward.link.permissions import ROLES
+from twinward.link.status import from_rpc
 from twinward.record import Role
-from twinward.wire.v1 import auth_pb2, auth_pb2_grpc, ingest_pb2, twin_pb2
+from twinward.wire.v1 import auth_pb2, auth_pb2_grpc, ingest_pb2, session_pb2, twin_pb2
 
-SERVICES = {"Auth": "auth", "Ingest": "ingest", "Twin": "twin", "TwinWorker": "twin-worker"}
+SERVICES = {
+    "Auth": "auth", "Ingest": "ingest", "Twin": "twin", "TwinWorker": "twin-worker", "TwinUpkeep": "twin",
+    "TwinPriors": "twin",
+    "Teaching": "sessions",
+}  # fmt: skip
 METHODS: list[MethodDescriptor] = [
     method
-    for file in (auth_pb2, ingest_pb2, twin_pb2)
+    for file in (auth_pb2, ingest_pb2, twin_pb2, session_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     if service.name in SERVICES
     for method in service.methods
 ]
-ACCESS = table({method.containing_service for method in METHODS}, enrolment=False)
+ACCESS = table({method.containing_service for method in METHODS}, enrolment=False, streams=True)
 
 
 def path(method: MethodDescriptor) -> str:
@@ -41,9 +46,20 @@ def access(method: MethodDescriptor) -> Access:
 
 
 def call(opened: grpc.Channel, method: MethodDescriptor, **more: Any) -> Any:
-    """The method with an empty request."""
+    """The method with an empty request; a stream with one, read once."""
     request = message_factory.GetMessageClass(method.input_type)
     answer = message_factory.GetMessageClass(method.output_type)
+    if method.server_streaming:
+        if opened_with := more.pop("tokens", None):
+            more["metadata"] = stream_metadata(opened_with)
+        flow = opened.stream_stream(
+            path(method), request_serializer=request.SerializeToString, response_deserializer=answer.FromString
+        )
+        try:
+            return next(flow(iter([request()]), timeout=20, **more))
+        except grpc.RpcError as error:
+            raise from_rpc(error, "sessions") from None
+    more.pop("tokens", None)
     made = opened.unary_unary(
         path(method), request_serializer=request.SerializeToString, response_deserializer=answer.FromString
     )
@@ -82,7 +98,7 @@ def test_no_rpc_answers_a_token_in_other_hands(hospital: Hospital, learner: Sess
     """The learner's own token under a program's certificate, and under another person's."""
     for identity in (program_identity(hospital, "node"), identity_of(hospital.session("auditor"))):
         with door(hospital, method, identity, learner) as opened, pytest.raises(Unauthenticated):
-            call(opened, method)
+            call(opened, method, tokens=learner)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=path)
@@ -93,7 +109,7 @@ def test_no_rpc_answers_a_role_without_its_permission(
     role = next((role for role in ROLES if rule.permission not in ROLES[role]), "learner")
     session = hospital.session(role)
     with door(hospital, method, identity_of(session), session) as opened, pytest.raises(Denied):
-        call(opened, method)
+        call(opened, method, tokens=session)
 
 
 @pytest.mark.parametrize("role", sorted(Role))
@@ -149,7 +165,8 @@ def test_the_command_line_on_a_running_node(hospital: Hospital) -> None:
     assert status.returncode == 0, status.stderr
     found = json.loads(status.stdout)
     assert all(program["healthy"] for program in found["programs"])
-    assert {program["name"] for program in found["programs"]} >= {"postgres", "auth", "ingest", "twin", "twin-worker"}
+    expected = {"postgres", "auth", "ingest", "twin", "twin-worker", "sessions"}
+    assert {program["name"] for program in found["programs"]} >= expected
     assert found["separation"] == "nominal"
     assert found["lags"]["unfolded_receipts"] == 0
     again = hospital.twinward("node", "up")

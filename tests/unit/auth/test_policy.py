@@ -33,7 +33,7 @@ def expected(profile: str, asker: Asker, act: str, purpose: Purpose, one: Slice)
     if act == "study":
         return study and purpose is Purpose.RESEARCH and permit
     if act == "upkeep":
-        named = asker.name == "twin-worker" and not asker.is_person
+        named = asker.name in ("twin-worker", "twin-jobs") and not asker.is_person
         return named and purpose is Purpose.UPKEEP and permit and one.model_input and not one.sensitive
     if purpose is Purpose.TREATMENT:
         default = permit or not one.sensitive
@@ -51,7 +51,8 @@ def test_every_combination_is_decided_as_the_table_says(profile: str, act: str) 
         askers = [Asker("somebody", (role.value,), "twin", True) for role in Role]
         askers.append(Asker("somebody", ("clinician", "researcher"), "twin", True))
     else:
-        askers = [Asker(name, (), name, False) for name in ("twin-worker", "compactor", "twin", "ingest", "federation")]
+        names = ("twin-worker", "twin-jobs", "compactor", "twin", "ingest", "federation")
+        askers = [Asker(name, (), name, False) for name in names]
     for asker, purpose in product(askers, Purpose):
         rulings = policies.rule(asker, act, purpose, SLICES)
         for one in SLICES:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from services.twin import glucose_features
 from services.twin import glucose_kernels as kernels
 from services.twin import glucose_layout as at
-from services.twin.glucose import GlucoseTwin, LateData, warm
+from services.twin.glucose import GlucoseTwin, warm
+from services.twin.glucose_answers import LateData
 from tests.unit.twin.glucose_rows import FIRST_MS, MINUTE, TWIN, lived, row
 from twinward.errors import Malformed, TwinwardError, Unready
 from twinward.learning import chance, conformal, ensemble, regression
@@ -113,7 +114,6 @@ def test_what_is_not_true_or_not_read_changes_nothing() -> None:
         row(CGM_GLUCOSE, 101.5, 55.0, "mg/dL", flags=int(Flag.FUTURE)),
         row(CGM_GLUCOSE, 102.5, 5.0, "mmol/L"),
         row(CGM_GLUCOSE, 103.5, float("nan"), "mg/dL"),
-        row(CGM_GLUCOSE, 104.5, 1.8, "mg/dL"),
         row(INSULIN_BOLUS, 105.5, -4.0, "[IU]"),
         row("loinc|8867-4", 106.5, 80.0, "/min"),
     ]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from services.twin import glucose_layout as at
-from services.twin.glucose import GlucoseTwin, LateData
+from services.twin.glucose import GlucoseTwin
+from services.twin.glucose_answers import LateData
 from tests.unit.twin.glucose_rows import FIRST_MS, MINUTE, TWIN, lived, row
 from twinward.errors import BadInput
 from twinward.physiology import virtual
