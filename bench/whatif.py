@@ -217,8 +217,10 @@ def write(table: list[list[str]], told: list[str], people: int) -> None:
     lines += [f"- {each}" for each in told]
     lines += [
         "",
-        "On real people (T1D-UOM, earlier trial) the slope was 0.44 +- 0.35; it is not measured again here: red.",
-        "Bands too wide (above 0.97) are the price of two bodies joined; bands too narrow are not widened by hand.",
+        "On real people: [whatif-people.md](whatif-people.md).",
+        "Bands of glucose are as wide as people need (isolated corrections of T1D-UOM), which is too wide (above 0.97) "
+        "for bodies that the twin itself runs. Intervals of an effect are what either body alone allows, both ends "
+        "wider by the factor that people of another seed (78) needed.",
         "Education and research; not a medical device.",
         "",
     ]
