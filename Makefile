@@ -35,10 +35,12 @@ check: setup ## formatting, lint, types, architecture, wire contract
 	@$(UV) lock --check --quiet
 
 bench: setup ## every quick benchmark, one JSON object each
-	@for name in twin vault ingest federation; do $(PY) -m bench.$$name --quick --json || exit 1; done
+	@for name in twin vault ingest federation live streams; do $(PY) -m bench.$$name --quick --json || exit 1; done
 
-evidence: setup ## all validation anew: docs/evidence (needs TWINWARD_DATA; about half an hour)
-	@for name in skill heart glucose_models whatif circulation drugs risk; do echo "$$name" && $(PY) -m bench.$$name --write || exit 1; done
+evidence: setup ## all validation anew: docs/evidence (needs TWINWARD_DATA; some hours)
+	@for name in skill skill_shanghai skill_cgmacros heart glucose_models recovery whatif whatif_people sensitivity \
+	  circulation drugs risk metabolism anatomy patient cases rows; do \
+	  echo "$$name"; full=; [ $$name = cases ] && full=--full; $(PY) -m bench.$$name $$full --write || exit 1; done
 
 clean: ## stop the demo's node and remove what was built
 	@for node in coordinator st-clare st-brice node; do \

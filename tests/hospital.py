@@ -160,7 +160,9 @@ class Hospital:
         """Compiled kernels are shared by all hospitals of the tests: compiling takes longer than a story."""
         numba = Path(tempfile.gettempdir()) / f"twinward-numba-{os.geteuid()}"
         numba.mkdir(exist_ok=True, mode=0o700)
-        tables: dict[str, dict[str, object]] = {name: {"numba_cache_dir": numba} for name in ("twin", "twin-worker")}
+        tables: dict[str, dict[str, object]] = {
+            name: {"numba_cache_dir": numba} for name in ("twin", "twin-worker", "sessions")
+        }
         for name, values in further.items():
             tables.setdefault(name, {}).update(values)
         with (self.folder / "node" / "node.toml").open("a") as file:

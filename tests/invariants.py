@@ -49,6 +49,7 @@ from twinward.vault.tags import by_tag
 LEAF_OF_ROLE = {
     "twin": {Kind.GRANT, Kind.BREAK_GLASS, Kind.RENEW},
     "twin_worker": {Kind.UPKEEP},
+    "twin_jobs": {Kind.UPKEEP},
     "compactor": {Kind.COMPACT},
     "filer": {Kind.INTAKE_FILE},
     "federation": {Kind.SCREEN, Kind.GRANT},

@@ -26,7 +26,8 @@ from twinward.link.tokens import TokenVerifier
 from twinward.settings import ProgramSettings
 
 PROGRAMS = (
-    "auth", "ingest", "ingest-filer", "compactor", "twin", "twin-worker", "federation", "coordinator", "superlink",
+    "auth", "ingest", "ingest-filer", "compactor", "twin", "twin-worker", "twin-jobs", "federation", "coordinator",
+    "superlink", "sessions",
 )  # fmt: skip
 PEOPLE = ["auth", "ingest", "twin", "federation"]
 

@@ -21,7 +21,8 @@ def commands() -> list[str]:
 
 def test_the_readme_shows_every_kind_of_user_a_command() -> None:
     text = "\n".join(commands())
-    for verb in ("node init", "node up", "ingest", "twin forecast", "twin whatif", "consent withdraw", "audit list",
+    for verb in ("node init", "node up", "ingest", "twin forecast", "twin whatif", "session run",
+                 "consent withdraw", "audit list",
                  "audit verify", "coordinator init", "coordinator invite", "site join", "ingest table", "study draft",
                  "study submit", "study approve"):  # fmt: skip
         assert re.search(rf"^twinward (--\S+( \./\S+)? )*{verb}", text, re.MULTILINE), verb

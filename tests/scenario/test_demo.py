@@ -14,12 +14,16 @@ from tlog_scales.backend import LocalBackend
 from tlog_scales.reader import TilesReader
 from tlog_scales.signing import Vkey
 
+from infra.embedded.programs import COORDINATOR, HOSPITAL, KINDS
+
 ROOT = Path(__file__).parents[2]
+HERE, THERE = (len(KINDS[kind].programs) + 1 for kind in (HOSPITAL, COORDINATOR))  # and the database
 PROMISES = (
-    "9 programs are healthy",
+    f"{HERE} programs are healthy",
     "acknowledged after the commit",
     "without consent there is no twin, only stored data",
     "at each of 24 questions the twin had the newest",
+    "the treated patient's pressure holds, the untreated one's falls",
     "forecasts of the day has its entry",
     "the next read is refused",
     "every promise holds",
@@ -30,7 +34,7 @@ PROMISES = (
 
 TOGETHER = (
     *PROMISES,
-    "3 more nodes with 24 programs are healthy",
+    f"3 more nodes with {2 * HERE + THERE} programs are healthy",
     "every hospital is heard of, and its SuperNode runs",
     "everything that was accepted is filed",
     "rounds over 3 hospitals, and the model no longer moves",

@@ -46,7 +46,7 @@ def small_disk() -> Iterator[Path]:
 def hospital(small_disk: Path) -> Iterator[Hospital]:
     numba = Path(tempfile.gettempdir()) / f"twinward-numba-{os.geteuid()}"
     numba.mkdir(exist_ok=True, mode=0o700)
-    further = {name: {"numba_cache_dir": str(numba)} for name in ("twin", "twin-worker")}
+    further = {name: {"numba_cache_dir": str(numba)} for name in ("twin", "twin-worker", "sessions")}
     usual, tempfile.tempdir = tempfile.gettempdir(), str(small_disk)
     try:
         running = Hospital("St. Small", further)

@@ -11,15 +11,23 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from uuid import UUID
 
+import msgspec
 import pytest
 
+from services.twin.session_case import shipped_case
+from services.twin.session_command import Logged, Mode
+from services.twin.session_engine import replay
+from services.twin.session_patient import Patients
 from tests import invariants
 from tests.hospital import Hospital
 from tests.scenario.ward import Row, Ward, patiently, until
+from tests.stream import Stream
+from twinward.clock import SystemChance
 from twinward.errors import Busy, TwinwardError, Unauthenticated, Unavailable, Unready
 from twinward.record import CGM_GLUCOSE
-from twinward.wire.v1 import auth_pb2, twin_pb2
+from twinward.wire.v1 import auth_pb2, auth_pb2_grpc, session_pb2, session_pb2_grpc, twin_pb2
 
 ROUNDS = 3
 VICTIMS = ("ingest", "auth", "compactor", "ingest-filer", "twin-worker", "twin", "postgres")
@@ -156,3 +164,49 @@ def test_what_waited_when_a_program_ended_is_done_by_the_next(hospital: Hospital
     last = max(row.at_ms for row in ward.rows[0] if row.glucose is not None)
     assert patiently(lambda: ward.forecast(0)).last_reading.time_ms == last
     ward.holds()
+
+
+def test_a_teaching_session_outlives_its_program(hospital: Hospital) -> None:
+    """Killed with a learner at the bedside: what was acknowledged is there once, and no bit of the patient differs."""
+    learner = hospital.session("learner")
+    teaching = session_pb2_grpc.TeachingStub(learner.channel("sessions"))
+    case = "haemorrhage"
+    action = teaching.ShowCase(session_pb2.ShowCaseRequest(name=case)).actions[0].name
+    wish = session_pb2.OpenSessionRequest(id=SystemChance().bytes(16), case=case, seed=3)
+    session = teaching.OpenSession(wish).session.id
+    stream = Stream(learner.channel("sessions"), learner)
+    stream.attach(session)
+    assert stream.ask(speed=session_pb2.SetSpeed(factor=20.0)).done
+    stream.until(lambda: stream.frames[-1].at_s >= 20)
+    act = {"id": SystemChance().bytes(16), "act": session_pb2.Act(action=action)}
+    first = stream.ask(**act)
+    assert first.done
+    hospital.kill("sessions")
+    assert isinstance(stream.ended(), TwinwardError)
+    hospital.wait_healthy("sessions")
+    stream = Stream(learner.channel("sessions"), learner)
+    patiently(lambda: stream.attach(session))
+    again = stream.ask(**act)
+    assert again.again
+    assert again.entry == first.entry
+    begun = stream.frames[0].at_s
+    stream.until(lambda: stream.frames[-1].at_s >= begun + 30)
+    assert stream.ask(pause=session_pb2.Pause()).done
+    log = session_pb2.SessionLogRequest(session=session)
+    assert [one.id for one in teaching.SessionLog(log).commands].count(act["id"]) == 1
+    shown = next(frame for frame in reversed(stream.frames) if frame.numerics)
+    with hospital.connect("sessions") as line:
+        rows = line.execute("select body from teaching.entry where session = %s order by n", [UUID(bytes=session)])
+        kept = [msgspec.json.decode(bytes(body), type=Logged) for (body,) in rows]
+    alone = replay(shipped_case(case), 3, kept, Mode.TRAINING, Patients(), int(shown.at_s))
+    there = alone.frame().numerics
+    assert {one.name: one.quantity.value for one in shown.numerics} == {name: there[name].value for name in there}
+    stream.ask(finish=session_pb2.Finish())
+    stream.close()
+    entries = auth_pb2_grpc.AuthStub(hospital.session("auditor").channel("auth"))
+
+    def told() -> bool:
+        found = entries.ListEntries(auth_pb2.ListEntriesRequest(kind="session_end")).entries
+        return any(session.hex().encode() in one.body for one in found)
+
+    until(told, "the entry of the session's end")
