@@ -75,7 +75,7 @@ def sepsis() -> list[Row]:
         Row(case, "temperature, °C", n["temperature"], 38, 40, "> 38", "target"),
         Row(case, "output with 30 mL/kg over without", bag["output"] / none["output"], 1.1, 2, "rises", "target"),
         Row(case, "MAP with fluid alone, mmHg", bag["MAP"], 40, 65, "norepinephrine is needed", "target"),
-        Row(case, "MAP with fluid and 0.3 ug/kg/min, mmHg", ne["MAP"], 65, 100, "≥ 65", "target"),
+        Row(case, "MAP with fluid and 0.3 ug/kg/min, mmHg", ne["MAP"], 65, 100, "65-100", "target"),
         Row(case, "severity 4 h on, antibiotic at 10 min", ends[0]["severity"], 0, 0.5, "mends", "target"),
         Row(case, "severity, antibiotic 80 min later, less that", ends[1]["severity"] - ends[0]["severity"], 0.1, 1,
             "late is worse", "target"),
