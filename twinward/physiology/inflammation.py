@@ -18,7 +18,6 @@ Three ends: health, aseptic (pathogen gone, damage stays), septic (pathogen stay
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -222,23 +221,9 @@ def outcome(p: Array, pathogens: float, hours: float = CLASSIFY_AFTER_H) -> Regi
     return regime(run(start(pathogens), p, hours))
 
 
-MODEL = b"reynolds-2006/1\0"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(kept.Snapshot):
     """All there is of a run: model and version, then 30 float64. Restored, its future is bit-identical."""
 
-    state: Array
-    parameters: Array
-
-    def pack(self) -> bytes:
-        return kept.pack(MODEL, self.state, self.parameters)
-
-    @staticmethod
-    def unpack(data: bytes) -> Snapshot:
-        """Raises:
-        Malformed: not a snapshot of this model.
-        BadInput: a value outside the model.
-        """
-        return Snapshot(*kept.unpack(MODEL, data, STATES, PARAMETERS))
+    MODEL = b"reynolds-2006/1\0"
+    STATES = STATES
+    PARAMETERS = PARAMETERS

@@ -4,7 +4,8 @@ bit-identical."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +16,33 @@ from twinward.physiology.meaning import Meaning, check
 Array: TypeAlias = NDArray[np.float64]
 
 
-def pack(model: bytes, state: Array, parameters: Array) -> bytes:
-    return model + np.concatenate([state, parameters]).astype("<f8").tobytes()
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All there is of a run without events. A model states its name and its tables in a class of its own."""
 
+    MODEL: ClassVar[bytes]
+    STATES: ClassVar[Mapping[str, Meaning]]
+    PARAMETERS: ClassVar[Mapping[str, Meaning]]
 
-def unpack(
-    model: bytes, data: bytes, states: Mapping[str, Meaning], parameters: Mapping[str, Meaning]
-) -> tuple[Array, Array]:
-    """(state, parameters), in the order of their tables.
+    state: Array
+    parameters: Array
 
-    Raises:
-        Malformed: not a run of this model.
-        BadInput: a value outside the model.
-    """
-    if not data.startswith(model) or len(data) != len(model) + 8 * (len(states) + len(parameters)):
-        raise Malformed(f"not a snapshot of {model.rstrip(bytes(1)).decode()}")
-    numbers = np.frombuffer(data[len(model) :], "<f8").astype(float)
-    x, p = numbers[: len(states)].copy(), numbers[len(states) :].copy()
-    check(dict(zip(states, x.tolist(), strict=True)), states)
-    check(dict(zip(parameters, p.tolist(), strict=True)), parameters)
-    return x, p
+    def pack(self) -> bytes:
+        return self.MODEL + np.concatenate([self.state, self.parameters]).astype("<f8").tobytes()
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """State and parameters in the order of their tables.
+
+        Raises:
+            Malformed: not a snapshot of this model.
+            BadInput: a value outside the model.
+        """
+        count = len(cls.STATES)
+        if not data.startswith(cls.MODEL) or len(data) != len(cls.MODEL) + 8 * (count + len(cls.PARAMETERS)):
+            raise Malformed(f"not a snapshot of {cls.MODEL.rstrip(bytes(1)).decode()}")
+        numbers = np.frombuffer(data[len(cls.MODEL) :], "<f8").astype(float)
+        x, p = numbers[:count].copy(), numbers[count:].copy()
+        check(dict(zip(cls.STATES, x.tolist(), strict=True)), cls.STATES)
+        check(dict(zip(cls.PARAMETERS, p.tolist(), strict=True)), cls.PARAMETERS)
+        return cls(x, p)

@@ -13,7 +13,6 @@ half-life of virus (3.2 h) meet the paper's abstract (about 22, 6 h, 3 h).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -142,23 +141,9 @@ def run(x: Array, q: Array, days: float, block: float = 0.0) -> Array:
     return after
 
 
-MODEL = b"baccam-2006/1\0"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(kept.Snapshot):
     """All there is of a run: model and version, then 11 float64. Restored, its future is bit-identical."""
 
-    state: Array
-    parameters: Array
-
-    def pack(self) -> bytes:
-        return kept.pack(MODEL, self.state, self.parameters)
-
-    @staticmethod
-    def unpack(data: bytes) -> Snapshot:
-        """Raises:
-        Malformed: not a snapshot of this model.
-        BadInput: a value outside the model.
-        """
-        return Snapshot(*kept.unpack(MODEL, data, STATES, PARAMETERS))
+    MODEL = b"baccam-2006/1\0"
+    STATES = STATES
+    PARAMETERS = PARAMETERS

@@ -141,7 +141,7 @@ def test_a_damaged_file_gives_a_case_or_a_typed_error(data: st.DataObject) -> No
         case = read_case("\n".join(lines))
     except BadInput:
         return
-    lint(case, SmallBodies())
+    assert all(problem.place and problem.text for problem in lint(case, SmallBodies()))
 
 
 def test_comments_and_order_do_not_change_what_a_case_is() -> None:
