@@ -115,6 +115,9 @@ def run(
         "happened": [f"{clock(one.at_s)} {one.kind} {one.what} {one.text}" for one in monitor.happened],
         "reconnected": bedside.reconnected, "left_out": monitor.newest.left_out, "banner": found.banner,
     }  # fmt: skip
+    if policy is not None and bedside.reconnected:
+        # It acts inside the program: after a lost line it goes on, after a restart it is gone.
+        click.echo("the line was lost once: if the program had ended, its scripted person left with it", err=True)
     options.out.show(data, lambda: _score(found, str(UUID(bytes=session.id))))
 
 
@@ -130,7 +133,9 @@ def list_sessions(options: Options, page_token: str) -> None:
 @click.pass_obj
 def roster(options: Options) -> None:
     answer = stub(options, INSTRUCTOR).Roster(pb.RosterRequest())
-    options.out.show([as_session(one) for one in answer.sessions], lambda: _sessions(answer.sessions, answer.banner))
+    options.out.show(
+        [as_session(one) for one in answer.sessions], lambda: _sessions(answer.sessions, answer.banner, vitals=True)
+    )
 
 
 group.add_command(cohort)
@@ -368,16 +373,22 @@ def _actions(answer: pb.ShowCaseResponse) -> Table:
     return _table(title, ("", "action", "", "choices", "takes", "result after"), rows)
 
 
-def _sessions(found: Any, banner: str) -> Table:  # noqa: ANN401 - a repeated field
-    rows = [
-        (
-            str(UUID(bytes=one.id)), one.case, one.mode, one.ending or ("running" if one.running else one.state),
-            clock(one.reached_s), utc(one.created_ms).strftime("%Y-%m-%d %H:%M"),
-            " ".join(f"{n.name} {n.quantity.value:.4g}" for n in one.numerics[:4]),
-        )
-        for one in found
-    ]  # fmt: skip
-    return _table(f"Sessions · {banner}", ("id", "case", "mode", "state", "at", "opened (UTC)", "now"), rows)
+def _sessions(found: Any, banner: str, vitals: bool = False) -> Table:  # noqa: ANN401 - a repeated field
+    """Narrow on purpose: an id is 36 characters, and people's terminals have 80."""
+    rows = []
+    for one in found:
+        state = one.ending or ("running" if one.running else one.state)
+        opened = utc(one.created_ms).strftime("%Y-%m-%d %H:%M")
+        row = [str(UUID(bytes=one.id)), f"{one.case}\n{one.mode}, {state}\nat {clock(one.reached_s)} of {opened}"]
+        if vitals:
+            row.append("\n".join(_vital(reading) for reading in one.numerics[:4]))
+        rows.append(row)
+    return _table(f"Sessions · {banner}", ("id", "session", *(("value, age",) if vitals else ())), rows)
+
+
+def _vital(reading: Any) -> str:  # noqa: ANN401 - a message
+    value = reading.quantity
+    return f"{reading.name} {value.value:.4g} {value.unit}, {value.age_ms / 1000:.0f} s"
 
 
 def _score(answer: pb.SessionScoreResponse, session: str) -> Table | str:
